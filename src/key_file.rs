@@ -2,10 +2,10 @@
 //!
 //! Owns what such a file must be. Knows neither what the key is for nor how it is written.
 
+use arbiter_files::{Directory, ForeignError, open_foreign};
 use secrecy::SecretString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -44,20 +44,18 @@ pub enum KeyFileError {
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
     let refused = |why: String| KeyFileError::Refused { path: path.to_owned(), why };
-    // A link could be redirected by a user with write access to its directory; a pipe would block.
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(_) if fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) => {
-            return Err(refused("is a link; name the file itself".to_owned()));
-        }
-        Err(error) => return Err(unreadable(error)),
-    };
-    let about = file.metadata().map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(refused("is not a regular file".to_owned()));
-    }
+    // A link could be redirected by a user with write access to its directory.
+    let name = path.file_name().ok_or_else(|| refused("is not a regular file".to_owned()))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let opened = Directory::open(parent)
+        .and_then(|directory| open_foreign(&directory, Path::new(name), MAX_BYTES as u64));
+    let mut file = opened.map_err(|error| match error {
+        ForeignError::Link => refused("is a link; name the file itself".to_owned()),
+        ForeignError::NotRegular(kind) => refused(format!("is {kind}, not a regular file")),
+        ForeignError::TooLarge(_) => refused(format!("is longer than {MAX_BYTES} bytes")),
+        other => unreadable(other.into()),
+    })?;
+    let about = file.as_file().metadata().map_err(unreadable)?;
     if about.uid() != rustix::process::geteuid().as_raw() {
         return Err(refused("belongs to another user".to_owned()));
     }
@@ -66,10 +64,10 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     }
     // The buffer never grows, so that no copy of the key is left behind.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() > MAX_BYTES {
-        return Err(refused(format!("is longer than {MAX_BYTES} bytes")));
-    }
+    file.read_into(&mut text).map_err(|error| match error {
+        ForeignError::TooLarge(_) => refused(format!("is longer than {MAX_BYTES} bytes")),
+        other => unreadable(other.into()),
+    })?;
     Ok(text)
 }
 
@@ -89,6 +87,7 @@ pub fn read_text(path: &Path) -> Result<SecretString, KeyFileError> {
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

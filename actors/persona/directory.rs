@@ -6,9 +6,10 @@
 use arbiter_core::agent::persona::{MAX_PARTS, MAX_TEXT, PERSONA_FILE, Persona, START_FILE, is_valid_name};
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_files::{Directory, ForeignError, ForeignFile, open_foreign};
 use arbiter_store::StoreError;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -144,8 +145,8 @@ impl PersonaDir {
 
 /// The persona whose files lie in a directory; none when there are none.
 pub(crate) fn read_at(place: &Path, name: &str) -> Result<Option<Persona>, StoreError> {
-    let Some(persona) = text(&place.join(PERSONA_FILE))? else { return Ok(None) };
-    let start_here = text(&place.join(START_FILE))?.unwrap_or_default();
+    let Some(persona) = text(place, PERSONA_FILE)? else { return Ok(None) };
+    let start_here = text(place, START_FILE)?.unwrap_or_default();
     Ok(Some(Persona { name: name.to_owned(), persona, start_here }))
 }
 
@@ -154,23 +155,14 @@ pub(crate) fn sync(directory: &Path) -> io::Result<()> {
 }
 
 /// A file's text, not longer than it may be; none without the file.
-fn text(path: &Path) -> Result<Option<String>, StoreError> {
-    let limit = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX) + 1;
-    let read = || -> io::Result<String> {
-        if !fs::symlink_metadata(path)?.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidData, "it is no regular file"));
-        }
-        let mut text = String::new();
-        File::open(path)?.take(limit).read_to_string(&mut text)?;
-        if text.len() > MAX_TEXT {
-            return Err(io::Error::new(ErrorKind::InvalidData, "it is longer than 65536 bytes"));
-        }
-        Ok(text)
-    };
-    match read() {
+fn text(place: &Path, name: &str) -> Result<Option<String>, StoreError> {
+    let read = Directory::open(place)
+        .and_then(|directory| open_foreign(&directory, Path::new(name), MAX_TEXT as u64))
+        .and_then(ForeignFile::into_text);
+    match read {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(failed("read", path, error)),
+        Err(ForeignError::Missing | ForeignError::NotDirectory) => Ok(None),
+        Err(error) => Err(failed("read", &place.join(name), error.into())),
     }
 }
 

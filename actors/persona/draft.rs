@@ -6,6 +6,7 @@
 
 use crate::persona::directory::{PersonaDir, failed, read_at, sync};
 use arbiter_core::agent::persona::{PERSONA_FILE, Persona, START_FILE, is_valid_name};
+use arbiter_files::{Directory, ForeignFile, open_foreign};
 use arbiter_store::StoreError;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 const DRAFT: &str = ".draft-";
 /// File with the operation of the draft.
 const NOTE: &str = "NOTE.json";
+/// The largest note that is read, in bytes.
+const MAX_NOTE_BYTES: u64 = 64 * 1024;
 /// The persona that is to be put in its place; after that the one that was there.
 const NEW: &str = "new";
 /// The persona that was taken away.
@@ -51,10 +54,13 @@ impl Draft {
     }
 
     fn read(id: &str, place: &Path) -> io::Result<Option<Self>> {
-        let text = match fs::read_to_string(place.join(NOTE)) {
+        let read = Directory::open(place)
+            .and_then(|directory| open_foreign(&directory, Path::new(NOTE), MAX_NOTE_BYTES))
+            .and_then(ForeignFile::into_text);
+        let text = match read {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         let note: Value = serde_json::from_str(&text).unwrap_or_default();
         let op = match note["deed"].as_str() {

@@ -63,9 +63,14 @@ pub fn load(settings: &Temporal) -> Result<Option<Address>, BridgeConfigError> {
     Ok(Some(address))
 }
 
+/// The largest file of certificates that is read, in bytes.
+const MAX_CERTIFICATE_BYTES: u64 = 4 * 1024 * 1024;
+
 fn tls(settings: &Temporal) -> Result<Tls, BridgeConfigError> {
     let read = |key, path: &Path| {
-        std::fs::read(path).map_err(|source| BridgeConfigError::File { key, path: path.to_owned(), source })
+        let read =
+            arbiter_files::open_given(path, MAX_CERTIFICATE_BYTES).and_then(|mut file| file.read_all());
+        read.map_err(|error| BridgeConfigError::File { key, path: path.to_owned(), source: error.into() })
     };
     let ca = match is_given(&settings.tls_ca) {
         true => Some(read("temporal.tls_ca", &settings.tls_ca)?),

@@ -2,6 +2,7 @@
 
 pub(crate) mod event_line;
 pub(crate) mod failure;
+pub(crate) mod input_file;
 pub(crate) mod output;
 pub(crate) mod password;
 pub(crate) mod secret;

@@ -7,15 +7,18 @@ use crate::cli::client::data_directory;
 use crate::cli::client::trust::{TlsFlags, Trust};
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::output::{self, OutputFormat};
+use arbiter_files::{Directory, ForeignFile, open_foreign};
 use clap::Args;
-use rustix::fs::{Mode, OFlags};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 use url::Url;
+
+/// The largest file of a server in its data directory, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// The flags of every client command.
 #[derive(Clone, Debug, Args)]
@@ -150,20 +153,21 @@ fn local_server(directory: &Path) -> Result<Option<LocalServer>, Failure> {
 
 fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
     // The server writes regular files; a link in their place was made by another program.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let read = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(io::Error::from)
-        .and_then(|file| io::read_to_string(fs::File::from(file)));
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let read = Directory::open(directory)
+        .and_then(|directory| open_foreign(&directory, Path::new(name), MAX_FILE_BYTES))
+        .and_then(ForeignFile::into_text);
     match read {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), error)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(Failure::io(format!("cannot read {}", path.display()), error.into())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn directory_of_a_server() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();

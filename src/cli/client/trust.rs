@@ -4,6 +4,7 @@
 //! its certificate in the data directory, which only this user can read; issuer and names are not checked.
 
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file;
 use crate::key_file::{self, KeyFileError};
 use arbiter_tls::Verifier;
 use clap::Args;
@@ -12,7 +13,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, ClientConfig, Error};
-use std::{fs, path::Path, path::PathBuf, sync::Arc};
+use std::{path::Path, path::PathBuf, sync::Arc};
 use zeroize::Zeroizing;
 
 /// The flags about TLS that every client command takes. Their ids say that they are about this server, for
@@ -109,7 +110,7 @@ fn unusable_file(path: &Path, detail: &str) -> Failure {
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|source| Failure::io(format!("cannot read {}", path.display()), source))
+    input_file::read(path)
 }
 
 fn private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -3,11 +3,11 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file;
 use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::Column;
 use clap::Args;
 use serde_json::{Value, json};
-use std::io::Read;
 use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
@@ -70,13 +70,6 @@ pub fn show(session: &Session, mut chart: Value) -> Result<(), Failure> {
 }
 
 fn read(file: &PathBuf) -> Result<Value, Failure> {
-    let failed = |source| Failure::io(format!("cannot read {}", file.display()), source);
-    let text = if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
-        text
-    } else {
-        std::fs::read_to_string(file).map_err(failed)?
-    };
+    let text = input_file::read_text_or_stdin(file)?;
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }

@@ -3,13 +3,13 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file::read_text_or_stdin;
 use crate::cli::ui::output::OutputFormat;
 use crate::cli::ui::table::{self, Column};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use std::fs;
-use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
     ("name", "name"),
@@ -136,28 +136,18 @@ impl PersonaTexts {
         let mut body = json!({});
         if let Some(from) = &self.from {
             if from.is_dir() {
-                body["persona"] = json!(read(&from.join("PERSONA.md"))?);
+                body["persona"] = json!(read_text_or_stdin(&from.join("PERSONA.md"))?);
                 let start = from.join("AI_START_HERE.md");
                 if start.exists() {
-                    body["start_here"] = json!(read(&start)?);
+                    body["start_here"] = json!(read_text_or_stdin(&start)?);
                 }
             } else {
-                body["persona"] = json!(read(from)?);
+                body["persona"] = json!(read_text_or_stdin(from)?);
             }
         }
         if let Some(start) = &self.start_here {
-            body["start_here"] = json!(read(start)?);
+            body["start_here"] = json!(read_text_or_stdin(start)?);
         }
         Ok(body)
     }
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |source| Failure::io(format!("cannot read {}", path.display()), source);
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
-        return Ok(text);
-    }
-    fs::read_to_string(path).map_err(failed)
 }

@@ -3,13 +3,14 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file;
 use crate::cli::ui::secret::KeySource;
 use crate::cli::ui::table::Column;
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
     ("id", "id"),
@@ -201,8 +202,7 @@ impl Add {
             }
             for (name, path) in [("client_cert", &self.client_cert), ("ca_cert", &self.ca_cert)] {
                 let Some(path) = path else { continue };
-                let text = fs::read_to_string(path)
-                    .map_err(|source| Failure::io(format!("cannot read {}", path.display()), source))?;
+                let text = input_file::read_text(path)?;
                 fields.insert(name.to_owned(), json!(text));
             }
         }

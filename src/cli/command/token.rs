@@ -4,6 +4,7 @@ use crate::cli::client::connection::Connection;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file;
 use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::{self, Column};
 use clap::{Args, Subcommand};
@@ -89,8 +90,7 @@ impl Add {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let mut body = serde_json::to_value(&self).map_err(|error| Failure::Failed(error.to_string()))?;
         if let Some(path) = &self.certificate {
-            let failed = |source| Failure::io(format!("cannot read {}", path.display()), source);
-            body["certificate"] = std::fs::read_to_string(path).map_err(failed)?.into();
+            body["certificate"] = input_file::read_text(path)?.into();
         }
         let made = session.client.json(&Request::post(&["tokens"]).body(&body)?).await?;
         if session.output.format() == OutputFormat::Json {

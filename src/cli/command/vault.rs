@@ -6,7 +6,7 @@ use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::output::{self, OutputFormat};
-use crate::cli::ui::{password, secret, table};
+use crate::cli::ui::{input_file, password, secret, table};
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -248,8 +248,7 @@ fn write_text(file: &mut fs::File, text: &str) -> io::Result<()> {
 impl Import {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let name = self.from.display().to_string();
-        let bytes =
-            fs::read(&self.from).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
+        let bytes = input_file::read(&self.from)?;
         let file: Value = serde_json::from_slice(&bytes)
             .map_err(|_| Failure::Refused(format!("{name} is no key file; nothing was sent")))?;
         let password = self.source.read_or_ask(session, &format!("Password of {name}: "))?;

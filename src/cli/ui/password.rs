@@ -8,9 +8,8 @@ use crate::app::{Password, PasswordOrigin};
 use crate::cli::client::data_directory::VAULT_FILE;
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::secret;
+use arbiter_files::{Directory, ForeignError, open_foreign};
 use arbiter_vault::on_scrubbed_stack;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     env,
@@ -65,18 +64,15 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     let name = path.display().to_string();
     let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
     let refused = |why: &str| Err(Failure::Refused(format!("the password file {name} {why}")));
-    let file = open(path, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    let file = match arbiter_files::open_given(path, secret::MAX_KEY_BYTES) {
+        Ok(file) => file,
+        Err(ForeignError::NotRegular(_)) => return from_pipe(path, &name),
+        Err(error @ ForeignError::TooLarge(_)) => return refused(&error.to_string()),
+        Err(other) => return Err(failed(other.into())),
+    };
     // Every check uses the opened file, so that it cannot be replaced in between.
+    let file = file.as_file();
     let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        // The pipe of a shell's <(command) has no name, and no one else can reach it.
-        let is_anonymous = resolved_path(&file).is_ok_and(|path| path.to_string_lossy().starts_with("pipe:"));
-        if !is_anonymous {
-            return refused("is not a regular file; it may be one, or the pipe of a shell's <(command)");
-        }
-        wait_for_data(&file).map_err(failed)?;
-        return secret::all_of(file, &name);
-    }
     if about.uid() != rustix::process::geteuid().as_raw() {
         return refused("belongs to another user");
     }
@@ -85,7 +81,7 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
     }
     // A directory that is not there yet holds nothing.
     if let Ok(directory) = data_directory.canonicalize()
-        && resolved_path(&file).map_err(failed)?.starts_with(directory)
+        && resolved_path(file).map_err(failed)?.starts_with(directory)
     {
         return refused("is inside the data directory; keep it elsewhere");
     }
@@ -97,21 +93,28 @@ pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Fai
 fn from_credential(path: &Path) -> Result<Option<SecretString>, Failure> {
     let name = path.display().to_string();
     let failed = |source| Failure::io(format!("cannot read the credential {name}"), source);
-    let file = match open(path, OFlags::NOFOLLOW) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(failed(errno.into())),
-    };
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::Refused(format!("the credential {name} is not a regular file")));
+    let (Some(parent), Some(own)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let opened = Directory::open(parent)
+        .and_then(|directory| open_foreign(&directory, Path::new(own), secret::MAX_KEY_BYTES));
+    match opened {
+        Ok(file) => secret::all_of(file.as_file(), &name).map(Some),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(ForeignError::Io(source)) => Err(failed(source)),
+        Err(error) => Err(Failure::Refused(format!("the credential {name} {error}"))),
     }
-    secret::all_of(file, &name).map(Some)
 }
 
-/// Opens a file for reading; a pipe without a writer does not hold us up.
-fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
-    rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+/// Reads the pipe of a shell's `<(command)`, which has no name, so that no other program can reach it.
+fn from_pipe(path: &Path, name: &str) -> Result<SecretString, Failure> {
+    let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let pipe = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| failed(e.into()))?;
+    if !resolved_path(&pipe).is_ok_and(|path| path.to_string_lossy().starts_with("pipe:")) {
+        let why = "is not a regular file; it may be one, or the pipe of a shell's <(command)";
+        return Err(Failure::Refused(format!("the password file {name} {why}")));
+    }
+    wait_for_data(&pipe).map_err(failed)?;
+    secret::all_of(&pipe, name)
 }
 
 /// Makes reads of a pipe wait for its writer.
@@ -148,6 +151,7 @@ pub fn ask_twice(prompt: &str) -> Result<SecretString, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Mode;
     use std::os::unix::fs::PermissionsExt;
 
     fn password_file(directory: &Path, mode: u32) -> std::path::PathBuf {
@@ -190,9 +194,11 @@ mod tests {
         let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let pipe = keys.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
-        for path in [pipe.as_path(), keys.path()] {
+        for (path, kind) in
+            [(pipe.as_path(), "a pipe"), (keys.path(), "a directory"), (Path::new("/dev/zero"), "a device")]
+        {
             let failure = from_file(path, data.path()).unwrap_err();
-            assert!(failure.to_string().contains("is not a regular file"), "{failure}");
+            assert!(failure.to_string().ends_with(&format!("is {kind}, not a regular file")), "{failure}");
         }
     }
 

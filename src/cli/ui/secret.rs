@@ -8,14 +8,13 @@ use arbiter_core::kernel::key_text;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
-    fs,
     io::{self, IsTerminal, Read},
     path::PathBuf,
 };
 use zeroize::Zeroizing;
 
 /// The longest key, in bytes.
-const MAX_KEY_BYTES: u64 = 64 * 1024;
+pub const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// The source of a key.
 #[derive(Clone, Debug, Args)]
@@ -39,9 +38,9 @@ impl KeySource {
         }
         if let Some(path) = &self.api_key_file {
             let name = path.display().to_string();
-            let file =
-                fs::File::open(path).map_err(|source| Failure::io(format!("cannot read {name}"), source))?;
-            return Ok(Some(mended(all_of(file, &name)?)));
+            let file = arbiter_files::open_given(path, MAX_KEY_BYTES)
+                .map_err(|error| Failure::io(format!("cannot read {name}"), error.into()))?;
+            return Ok(Some(mended(all_of(file.as_file(), &name)?)));
         }
         if self.api_key_prompt { Ok(Some(mended(ask("API key: ")?))) } else { Ok(None) }
     }

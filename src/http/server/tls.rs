@@ -19,6 +19,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// The largest file of certificates that is read, in bytes.
+const MAX_CERTIFICATE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Reason why the TLS files are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -130,8 +133,8 @@ fn invalid_file(path: &Path, detail: impl Into<String>) -> TlsError {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text =
-        std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
+    let read = arbiter_files::open_given(path, MAX_CERTIFICATE_BYTES).and_then(|mut file| file.read_all());
+    let text = read.map_err(|error| TlsError::Unreadable { path: path.to_owned(), source: error.into() })?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => Err(invalid_file(path, "holds no certificate in PEM")),

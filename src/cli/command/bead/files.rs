@@ -3,19 +3,26 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::input_file;
 use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table;
+use arbiter_files::{Directory, ForeignError, ForeignFile, open_foreign};
 use bytes::Bytes;
 use clap::Args;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 const JSONL: &str = "application/x-ndjson";
 const YAML: &str = "application/yaml";
+/// The file of beads in a directory of them.
+const LINES: &str = "issues.jsonl";
+/// The largest file that is sent, in bytes.
+const MAX_UPLOAD_BYTES: u64 = 1024 * 1024 * 1024;
+/// The most names of a directory that are looked at.
+const MAX_NAMES: usize = 100_000;
 /// The size of a chunk of an upload, in bytes.
 const CHUNK_BYTES: usize = 1 << 18;
 /// Lines of a report that are shown to people.
@@ -82,8 +89,7 @@ impl Import {
         let report = match &self.path {
             None => session.client.json(&request).await?,
             Some(path) => {
-                let source = open(path)
-                    .map_err(|error| Failure::io(format!("cannot read {}", path.display()), error))?;
+                let source = open(path)?;
                 let content_type = source.content_type;
                 session.client.upload(&request, content_type, body(source)).await?
             }
@@ -99,36 +105,53 @@ impl Import {
     }
 }
 
-fn open(path: &Path) -> io::Result<UploadSource> {
+/// Opens what is to be sent. Files in a repository are others': none is opened over a link.
+fn open(path: &Path) -> Result<UploadSource, Failure> {
     if path == Path::new("-") {
         return Ok(UploadSource { content: Box::new(io::stdin()), length: None, content_type: JSONL });
     }
-    let is_yaml = |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-    if !path.is_dir() {
-        let file = fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        let content_type = if is_yaml(path) { YAML } else { JSONL };
-        return Ok(UploadSource { content: Box::new(file), length: Some(length), content_type });
+    if path.is_dir() {
+        let directory = Directory::open(path).map_err(|error| input_file::failed(path, error))?;
+        return open_in(&directory);
     }
-    let lines = path.join("issues.jsonl");
-    if lines.is_file() {
-        return open(&lines);
-    }
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    files.retain(|file| is_yaml(file));
-    files.sort();
-    if files.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "there is neither an issues.jsonl nor a .yaml file in it",
-        ));
+    let name = path.file_name().ok_or_else(|| input_file::failed(path, ForeignError::Missing))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = Directory::open(parent).map_err(|error| input_file::failed(path, error))?;
+    open_file(&directory, Path::new(name))
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+fn open_file(directory: &Directory, name: &Path) -> Result<UploadSource, Failure> {
+    let failed = |error| input_file::failed(&directory.path().join(name), error);
+    let file = open_foreign(directory, name, MAX_UPLOAD_BYTES).map_err(failed)?;
+    let length = Some(file.stamp().map_err(failed)?.length);
+    let content_type = if is_yaml(name) { YAML } else { JSONL };
+    Ok(UploadSource { content: Box::new(file.into_reader()), length, content_type })
+}
+
+/// Opens the file of beads in a directory, else the YAML files in it as one text.
+fn open_in(directory: &Directory) -> Result<UploadSource, Failure> {
+    let names = directory.names(MAX_NAMES).map_err(|error| input_file::failed(directory.path(), error))?;
+    if names.iter().any(|name| name == LINES) {
+        return open_file(directory, Path::new(LINES));
     }
     let mut text = String::new();
-    for file in files {
+    for name in names.iter().map(Path::new).filter(|name| is_yaml(name)) {
+        let left = MAX_UPLOAD_BYTES.saturating_sub(text.len() as u64);
+        let own = open_foreign(directory, name, left).and_then(ForeignFile::into_text);
         text.push_str("---\n");
-        text.push_str(&fs::read_to_string(file)?);
+        text.push_str(&own.map_err(|error| input_file::failed(&directory.path().join(name), error))?);
         text.push('\n');
+    }
+    if text.is_empty() {
+        let nothing = io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is neither an issues.jsonl nor a .yaml file in it",
+        );
+        return Err(input_file::failed(directory.path(), ForeignError::Io(nothing)));
     }
     let length = Some(text.len() as u64);
     Ok(UploadSource { content: Box::new(io::Cursor::new(text)), length, content_type: YAML })

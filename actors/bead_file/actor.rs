@@ -20,7 +20,7 @@ use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_files::Stamp;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::RecommendedWatcher;
 use serde_json::json;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -144,24 +144,21 @@ impl BeadFilesActor {
             (self.known, self.watcher) = (None, None);
             self.import_leftovers().await;
         }
-        self.watch();
+        self.watch().await;
         self.read().await;
         self.plan_write();
     }
 
-    fn watch(&mut self) {
-        let Some(directory) = self.directory.as_ref().filter(|_| self.watcher.is_none()) else { return };
+    async fn watch(&mut self) {
+        let Some(directory) = self.directory.clone().filter(|_| self.watcher.is_none()) else { return };
         let (shared, id) = (Arc::clone(&self.context.shared), self.context.id.clone());
-        let hear = move |event: notify::Result<notify::Event>| {
+        let on_change = move |event: notify::Result<notify::Event>| {
             // A file that cannot be watched is read at the next start, or on request.
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 shared.bead_files.wake(&id, "directory", Command::DirectoryChanged);
             }
         };
-        let watcher = notify::recommended_watcher(hear).and_then(|mut watcher| {
-            watcher.watch(directory.path(), RecursiveMode::NonRecursive).map(|()| watcher)
-        });
-        self.watcher = watcher.ok();
+        self.watcher = directory.watch(on_change).await;
     }
 
     /// Reads the file if it is not in the state that is known.
@@ -268,7 +265,7 @@ impl BeadFilesActor {
             self.context.timers.set(READ_DISPLACED, self.now_plus(disk::SECOND_READ_AFTER), command);
         }
         if self.watcher.is_none() {
-            self.watch();
+            self.watch().await;
         }
         if target == BeadFile::Shared {
             self.known = written.version;

@@ -8,7 +8,7 @@ use arbiter_beadfiles::{
 };
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Approval, Bead, Status};
-use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::ids::{BeadId, ProjectId, is_valid_id};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge};
 use serde_json::Map;
@@ -138,7 +138,14 @@ impl BeadReader {
             }
             Ok(Line::Other { kind }) => {
                 if kind != "memory" {
-                    self.warnings.push((number, format!("a line of type {kind:?} is kept as it is")));
+                    self.warnings.push((
+                        number,
+                        if is_valid_id(&kind) {
+                            format!("a line of type {kind} is kept as it is")
+                        } else {
+                            "a line of another type is kept as it is".to_owned()
+                        },
+                    ));
                 }
                 self.send(Imported::Line(text.trim().to_owned()))
             }
@@ -210,7 +217,7 @@ impl BeadReader {
         if let Some(named) = named.filter(|named| *named != self.options.project_id.as_str())
             && !self.options.any_project
         {
-            let why = format!("{} belongs to the project {named:?}", file.id);
+            let why = format!("{} belongs to {}", file.id, project_word(named));
             return self.send(Imported::Refused(line, why));
         }
         let id = self.id(&file.id);
@@ -335,6 +342,11 @@ pub(crate) const NO_TIME: &str = "_no_time";
 
 fn text_of(kept: &RawFields) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_json())
+}
+
+/// A project that a file names, quoted only if it may be one.
+fn project_word(named: &str) -> String {
+    if is_valid_id(named) { format!("the project {named:?}") } else { "another project".to_owned() }
 }
 
 enum BoundedLine {

@@ -6,6 +6,7 @@
 mod bead;
 mod line;
 mod raw;
+mod reason;
 mod text_time;
 mod words;
 mod write;

@@ -2,7 +2,7 @@
 
 use crate::bead::{BeadState, FileBead, FileComment, FileEdge};
 use crate::raw::RawFields;
-use crate::{text_time, words};
+use crate::{reason, text_time, words};
 use arbiter_core::bead::BACKLOG;
 use arbiter_core::kernel::time::Timestamp;
 use serde::Deserialize;
@@ -186,7 +186,8 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if text.is_empty() {
         return Ok(Line::Blank);
     }
-    let mut fields = RawFields::parse(text).map_err(|error| LineProblem::NotAnObject(error.to_string()))?;
+    let mut fields =
+        RawFields::parse(text).map_err(|error| LineProblem::NotAnObject(reason::json(&error)))?;
     if fields.get("_schema").is_some() {
         return Ok(Line::Schema);
     }
@@ -197,7 +198,10 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     let mut warnings = Vec::new();
     let id = text_of(&fields, "id").ok_or_else(|| field("id", "is missing or no text"))?;
     if id.is_empty() || id.len() > MAX_ID_BYTES || id == "null" || id == "undefined" {
-        return Err(field("id", format!("{id:?} is no id: it has 1 to {MAX_ID_BYTES} bytes")));
+        return Err(field(
+            "id",
+            format!("must have 1 to {MAX_ID_BYTES} bytes, and be neither null nor undefined"),
+        ));
     }
     let is_tombstone = text_of(&fields, "status").is_some_and(|word| word.eq_ignore_ascii_case("tombstone"));
     if is_tombstone || fields.get("deleted_at").is_some_and(|raw| raw != "null") {
@@ -250,7 +254,7 @@ fn text_of(fields: &RawFields, name: &str) -> Option<String> {
 fn list<T: for<'de> Deserialize<'de>>(fields: &RawFields, name: &str, warnings: &mut Vec<String>) -> Vec<T> {
     let Some(raw) = fields.get(name).filter(|raw| *raw != "null") else { return Vec::new() };
     serde_json::from_str(raw).unwrap_or_else(|error| {
-        warnings.push(format!("{name} cannot be read and counts as empty: {error}"));
+        warnings.push(format!("{name} cannot be read and counts as empty: {}", reason::json(&error)));
         Vec::new()
     })
 }

@@ -4,7 +4,7 @@
 use crate::bead::{BeadState, FileBead, FileEdge};
 use crate::line::LineProblem;
 use crate::raw::RawFields;
-use crate::{text_time, words};
+use crate::{reason, text_time, words};
 use arbiter_core::bead::{BACKLOG, DEFAULT_PRIORITY, Status};
 use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ const KNOWN: [&str; 19] = [
 /// [`LineProblem`] if the file is not a mapping, or has no id or title.
 pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
     let read: Value =
-        serde_saphyr::from_str(text).map_err(|error| LineProblem::NotAnObject(error.to_string()))?;
+        serde_saphyr::from_str(text).map_err(|error| LineProblem::NotAnObject(reason::yaml(&error)))?;
     let Value::Object(map) = read else {
         return Err(LineProblem::NotAnObject("it is no mapping".to_owned()));
     };
@@ -94,7 +94,7 @@ impl Fields {
         }
         let at = text_time::read(&text);
         if at.is_none() {
-            self.warnings.push(format!("{name}: {text:?} is no time and counts as missing"));
+            self.warnings.push(format!("{name} is no time and counts as missing"));
         }
         at
     }
@@ -110,8 +110,8 @@ impl Fields {
                 })
                 .collect(),
             Some(Value::String(text)) => vec![text],
-            Some(other) => {
-                self.warnings.push(format!("{name}: {other} is no list and counts as empty"));
+            Some(_) => {
+                self.warnings.push(format!("{name} is no list and counts as empty"));
                 Vec::new()
             }
         }
@@ -128,7 +128,7 @@ impl Fields {
                     value.as_u64().or_else(|| value.as_str()?.trim_start_matches(['P', 'p']).parse().ok());
                 let number =
                     number.and_then(|number| u8::try_from(number).ok()).filter(|number| *number <= BACKLOG);
-                let problem = format!("is {value}, not 0 to 4");
+                let problem = "is not 0 to 4".to_owned();
                 number.ok_or(LineProblem::Field { field: "priority", problem })?
             }
         };
@@ -229,7 +229,7 @@ mod tests {
             ("- a\n", "no mapping"),
             ("title: t\n", "id is missing"),
             ("id: x\n", "title is missing"),
-            ("id: x\ntitle: t\npriority: 9\n", "priority is 9"),
+            ("id: x\ntitle: t\npriority: 9\n", "priority is not 0 to 4"),
             ("id: [", "no JSON object"),
         ] {
             let problem = read_yaml(text).unwrap_err().to_string();

@@ -126,7 +126,7 @@ fn invalid_line_names_its_problem_and_odd_one_gets_a_warning() {
         ("[1]", "no JSON object"),
         (r#"{"title":"t"}"#, "id is missing"),
         (r#"{"id":7,"title":"t"}"#, "id is missing or no text"),
-        (r#"{"id":"undefined","title":"t"}"#, "is no id"),
+        (r#"{"id":"undefined","title":"t"}"#, "id must have 1 to 255 bytes"),
         (r#"{"id":"a"}"#, "title has 0 characters"),
         (r#"{"id":"a","title":"t","priority":7}"#, "priority is not 0 to 4"),
         (r#"{"id":"a","title":"t","priority":-1}"#, "priority is not 0 to 4"),

@@ -5,6 +5,7 @@ pub mod dispatch;
 pub mod end_to_end;
 pub mod files;
 pub mod files_random;
+pub mod hostile_files;
 pub mod patch_status;
 pub mod pulls;
 pub mod pulls_lost;

@@ -303,6 +303,7 @@ const LIMITS: &[Limit] = &[
     limit("one event of a streamed answer", "bytes", "src/providers/sse.rs", "MAX_EVENT_BYTES"),
     limit("whole streamed answer", "bytes", "src/providers/sse.rs", "MAX_STREAM_BYTES"),
     limit("line of a bead file", "bytes", "src/beadfiles/line.rs", "MAX_LINE_BYTES"),
+    limit("bead file", "bytes", "actors/bead_file/disk.rs", "MAX_FILE_BYTES"),
     limit("key file", "bytes", "src/vault/atomic_file.rs", "MAX_FILE_BYTES"),
     limit("keys in one imported file", "", "src/vault/rewrite/install.rs", "MAX_IMPORT_ENTRIES"),
     limit("length of an Idempotency-Key", "bytes", "src/http/framework/idempotency.rs", "MAX_KEY"),

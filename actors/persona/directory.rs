@@ -236,6 +236,34 @@ mod tests {
     }
 
     #[test]
+    fn special_file_in_place_of_a_text_is_refused_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let persona_dir = PersonaDir::new(home.path());
+        put(&persona_dir, &persona("odd", "x"));
+        for name in [PERSONA_FILE, START_FILE] {
+            let path = home.path().join("personas/odd").join(name);
+            let text = fs::read(&path).unwrap();
+            let makers: [fn(&Path); 4] = [
+                |path| {
+                    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+                },
+                |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+                |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+                |path| fs::create_dir(path).unwrap(),
+            ];
+            for make in makers {
+                fs::remove_file(&path).unwrap();
+                make(&path);
+                assert!(persona_dir.read("odd").is_err(), "{}", path.display());
+                fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+                fs::write(&path, &text).unwrap();
+            }
+        }
+        assert!(persona_dir.read("odd").unwrap().is_some());
+    }
+
+    #[test]
     fn oversized_file_and_link_are_refused_leftovers_removed() {
         let home = tempfile::tempdir().unwrap();
         let persona_dir = PersonaDir::new(home.path());

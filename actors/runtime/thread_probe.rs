@@ -83,7 +83,9 @@ mod tests {
             let long = Duration::from_secs(60);
             assert_eq!(probes.silent(long).await, Vec::<String>::new());
             let (resume, wait) = mpsc::channel::<()>();
-            second.spawn_fn(move || drop(wait.recv()));
+            second.spawn_fn(move || {
+                let _ = wait.recv();
+            });
             for _ in 0..2 {
                 assert_eq!(probes.silent(Duration::from_millis(50)).await, ["entity thread 0"]);
             }

@@ -18,12 +18,16 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 /// Lines that may wait to become events; more are only in the log.
 const QUEUE_LIMIT: usize = 64;
+/// The field of a line that names its project.
+const PROJECT: &str = "project";
 /// The least time between two lines that become events.
 const MIN_EVENT_INTERVAL: Duration = Duration::from_millis(200);
 
 struct QueuedLine {
     level: Level,
     target: String,
+    /// The project of the field `project`, so that only its readers see the line.
+    project: Option<String>,
     message: String,
 }
 
@@ -61,7 +65,7 @@ pub fn publish(handles: Handles) {
     tokio::spawn(async move {
         while let Some(line) = queue.recv().await {
             let data = json!({"level": line.level.as_str().to_lowercase(), "message": line.message});
-            let line = LogLine { source: "log", project_id: None, subject: line.target, data };
+            let line = LogLine { source: "log", project_id: line.project, subject: line.target, data };
             // The line is in the log already; a store that fails has louder voices.
             let _ = handles.bus.log(&Caller::system(), line).await;
             tokio::time::sleep(MIN_EVENT_INTERVAL).await;
@@ -105,11 +109,12 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         if let Some(lines) = LINES.get() {
             let mut text = MessageText::default();
             event.record(&mut text);
-            let message = redacted(&text.0);
+            let message = redacted(&text.text);
             // A message that finds the queue full is in the log only.
             let _ = lines.try_send(QueuedLine {
                 level: *about.level(),
                 target: about.target().to_owned(),
+                project: text.project,
                 message,
             });
         }
@@ -117,16 +122,22 @@ impl<S: Subscriber> Layer<S> for EventLayer {
 }
 
 #[derive(Default)]
-struct MessageText(String);
+struct MessageText {
+    text: String,
+    project: Option<String>,
+}
 
 impl Visit for MessageText {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if !self.0.is_empty() {
-            self.0.push(' ');
+        if field.name() == PROJECT {
+            self.project = Some(format!("{value:?}"));
+        }
+        if !self.text.is_empty() {
+            self.text.push(' ');
         }
         let _ = match field.name() {
-            "message" => write!(self.0, "{value:?}"),
-            name => write!(self.0, "{name}={value:?}"),
+            "message" => write!(self.text, "{value:?}"),
+            name => write!(self.text, "{name}={value:?}"),
         };
     }
 }

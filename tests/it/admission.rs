@@ -5,6 +5,7 @@ pub mod foreign_data;
 pub mod hardening;
 pub mod idempotency;
 pub mod key_rights;
+pub mod named_files;
 pub mod panic_text;
 pub mod refusals;
 pub mod refused_bodies;

@@ -19,7 +19,8 @@ pub(crate) async fn check_endpoint(
     let named = endpoint.filter(|endpoint| endpoint.starts_with('/') && Some(*endpoint) != before);
     let Some(endpoint) = named.filter(|_| caller.authority.role != Role::Admin) else { return Ok(()) };
     let (socket, roots) = (PathBuf::from(endpoint), shared.settings.socket_roots.clone());
-    let looked = tokio::task::spawn_blocking(move || roots.iter().any(|root| lies_below(&socket, root))).await;
+    let looked =
+        tokio::task::spawn_blocking(move || roots.iter().any(|root| lies_below(&socket, root))).await;
     if looked.unwrap_or(false) {
         return Ok(());
     }

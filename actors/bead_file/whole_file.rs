@@ -79,8 +79,7 @@ pub(crate) async fn write(
 ) -> Result<WrittenFile, Error> {
     let (give, take) = sync_channel::<Exported>(WRITE_AHEAD);
     let writing = spawn_blocking(move || NewFile::collect(dialect, take.into_iter()));
-    let exported =
-        store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
+    let exported = store.export(project.to_string(), Box::new(move |item| give.send(item).is_ok())).await;
     let new = writing.await.map_err(|error| unusable(error.to_string()))?;
     exported?;
     let old = match disk::read(directory, target).await {
@@ -148,7 +147,8 @@ async fn deleted_ids(
     known: Option<Stamp>,
 ) -> Result<Vec<String>, Error> {
     let Some(old) = old else { return Ok(vec![]) };
-    let knows_more = |detail: String| -> Error { Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into() };
+    let knows_more =
+        |detail: String| -> Error { Refusal::conflict(ProblemCode::BeadFileKnowsMore, detail).into() };
     let ids: HashSet<String> = old.bytes.split(|byte| *byte == b'\n').filter_map(id_of).collect();
     let mut deleted_ids = Vec::new();
     if Some(old.stamp) != known || new.ids.len() < ids.len() {

@@ -20,7 +20,7 @@ use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_files::Stamp;
-use notify::RecommendedWatcher;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -158,7 +158,13 @@ impl BeadFilesActor {
                 shared.bead_files.wake(&id, "directory", Command::DirectoryChanged);
             }
         };
-        self.watcher = directory.watch(on_change).await;
+        let watching = directory.access(move |directory| {
+            let opened = directory.open().ok()?;
+            let mut watcher = notify::recommended_watcher(on_change).ok()?;
+            watcher.watch(opened.path(), RecursiveMode::NonRecursive).ok()?;
+            Some(watcher)
+        });
+        self.watcher = watching.await.ok().flatten();
     }
 
     /// Reads the file if it is not in the state that is known.

@@ -4,7 +4,6 @@
 
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_files::{Directory, ForeignError};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -134,22 +133,6 @@ impl BeadDirectory {
             Ok(Err(_)) => Err(format!("{name}: the access panicked")),
             Err(_) => Err(format!("{name}: no answer within {} s", ACCESS_TIMEOUT.as_secs())),
         }
-    }
-}
-
-impl BeadDirectory {
-    /// Watches the directory for changes of its files; `None` when it cannot be watched.
-    pub(crate) async fn watch(
-        &self,
-        on_change: impl Fn(notify::Result<notify::Event>) + Send + 'static,
-    ) -> Option<RecommendedWatcher> {
-        let work = move |directory: &Self| {
-            let opened = directory.open().ok()?;
-            let mut watcher = notify::recommended_watcher(on_change).ok()?;
-            watcher.watch(opened.path(), RecursiveMode::NonRecursive).ok()?;
-            Some(watcher)
-        };
-        self.access(work).await.ok()?
     }
 }
 

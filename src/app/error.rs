@@ -130,6 +130,7 @@ impl StartError {
             | Self::Tls(_)
             | Self::Listen { .. }
             | Self::File { .. }
+            | Self::Vault(VaultError::Io { .. } | VaultError::Full)
             | Self::StoreFailed
             | Self::Database(_)
             | Self::ActorSystem(_) => 74,

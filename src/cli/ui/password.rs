@@ -10,6 +10,7 @@ use crate::cli::ui::failure::Failure;
 use crate::cli::ui::secret;
 use arbiter_files::{Directory, ForeignError, open_foreign};
 use arbiter_vault::on_scrubbed_stack;
+use rustix::fs::{Mode, OFlags};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     env,

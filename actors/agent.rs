@@ -24,6 +24,7 @@ use arbiter_core::agent::{self, Agent, authorize};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::record::{FieldChanges, apply_all, event};
 use arbiter_core::kernel::refusal::Refusal;
@@ -249,6 +250,11 @@ impl AgentsHandle {
     }
 
     async fn change(&self, caller: &Caller, id: &AgentId, request: AgentRequest) -> Result<Agent, Error> {
+        if let AgentRequest::Shutdown(Some(reason)) | AgentRequest::Edit { reason: Some(reason), .. } =
+            &request
+        {
+            limits::check_text("reason", reason, limits::MAX_REASON)?;
+        }
         // An actor is started for an agent that exists, and for no other.
         self.row(id).await?;
         let caller = caller.clone();

@@ -30,7 +30,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
 use arbiter_core::kernel::lease::{MAX_TTL_SEC, MIN_TTL_SEC};
-use arbiter_core::kernel::limits;
+use arbiter_core::kernel::limits::{self, MAX_REASON, MAX_RESULT};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
 use arbiter_core::kernel::time::Timestamp;
@@ -183,6 +183,7 @@ impl BeadsHandle {
         action: BeadAction,
         lease_token: Option<String>,
     ) -> Result<BeadDetail, Error> {
+        check_text(&action)?;
         let caller = caller.clone();
         self.ask(id, |answer| Command::Act { caller, action, lease_token, answer }).await
     }
@@ -193,6 +194,7 @@ impl BeadsHandle {
     /// [`Error::Refused`] for wrong fields, a cycle, another revision than the caller's, or a status that cannot be
     /// reached; nothing is changed then.
     pub async fn edit(&self, caller: &Caller, id: &BeadId, edit: BeadEdit) -> Result<BeadDetail, Error> {
+        limits::check_text("reason", edit.reason.as_deref().unwrap_or_default(), MAX_REASON)?;
         let (caller, edit) = (caller.clone(), Box::new(edit));
         self.ask(id, |answer| Command::Edit { caller, edit, answer }).await
     }
@@ -254,6 +256,19 @@ impl BeadsHandle {
 
     async fn ask<T>(&self, id: &BeadId, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         self.0.beads.ask(id.as_str(), command).await
+    }
+}
+
+/// Refuses an action whose text is too long.
+fn check_text(action: &BeadAction) -> Result<(), Refusal> {
+    match action {
+        BeadAction::Complete { summary } => limits::check_text("summary", summary, MAX_RESULT),
+        BeadAction::Release { reason }
+        | BeadAction::Close { reason }
+        | BeadAction::Block { reason }
+        | BeadAction::Escalate { reason }
+        | BeadAction::Redispatch { reason: Some(reason) } => limits::check_text("reason", reason, MAX_REASON),
+        BeadAction::Unblock | BeadAction::Reopen | BeadAction::Redispatch { reason: None } => Ok(()),
     }
 }
 

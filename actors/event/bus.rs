@@ -13,6 +13,8 @@ use crate::runtime::registry::{Affinity, IdlePolicy, Registry, SINGLETON_ID};
 use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
 use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::limits;
+use arbiter_core::kernel::refusal::Problems;
 use arbiter_store::EventRange;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -147,8 +149,14 @@ impl BusHandle {
     /// Writes a `log.message`.
     ///
     /// # Errors
-    /// [`Error::Store`] when it cannot be stored.
+    /// [`Error::Refused`] for a subject or data that are too long or nested too deep, [`Error::Store`] when it cannot be
+    /// stored.
     pub async fn log(&self, caller: &Caller, line: LogLine) -> Result<u64, Error> {
+        let mut problems = Problems::default();
+        let fits = line.subject.len() <= limits::MAX_TAG;
+        problems.require(fits, "subject", limits::must_fit(limits::MAX_TAG));
+        limits::check_free_form(&mut problems, "data", &line.data);
+        problems.finish()?;
         let mut unit = caller.unit(self.0.clock.now(), line.source);
         unit.emit(NewEvent {
             kind: EventType::LogMessage,

@@ -144,6 +144,7 @@ impl WorkHandle {
             "prompt",
             limits::must_have_chars(&(1..=limits::MAX_PROMPT)),
         );
+        limits::check_free_form(&mut problems, "context", &requested.context);
         let is_project = store.project(requested.project_id.to_string()).await?.is_some();
         let detail = format!("no project has the id {}", requested.project_id);
         problems.require(is_project, "project_id", detail);
@@ -177,6 +178,7 @@ impl WorkHandle {
     /// [`Error::Refused`] for an unknown run and for one that has ended.
     pub async fn cancel(&self, caller: &Caller, id: &RunId, reason: Option<&str>) -> Result<Run, Error> {
         let shared = &self.0;
+        limits::check_text("reason", reason.unwrap_or_default(), limits::MAX_REASON / 2)?;
         let by = match reason {
             Some(reason) => format!("the run was cancelled by {}: {reason}", caller.name),
             None => format!("the run was cancelled by {}", caller.name),

@@ -13,7 +13,7 @@ mod write;
 mod yaml;
 
 pub use bead::{BeadState, FileBead, FileComment, FileEdge, KeptFields};
-pub use line::{Line, LineProblem, MAX_LINE_BYTES, read_line};
+pub use line::{Line, LineProblem, MAX_FILE_TEXT, MAX_KEPT_BYTES, MAX_LINE_BYTES, read_line};
 pub use raw::RawFields;
 pub use words::{canonical_type, state_from_word};
 pub use write::{Gate, kept_fields, write_gate, write_line};

@@ -4,12 +4,18 @@ use crate::bead::{BeadState, FileBead, FileComment, FileEdge};
 use crate::raw::RawFields;
 use crate::{reason, text_time, words};
 use arbiter_core::bead::BACKLOG;
+use arbiter_core::kernel::limits::{self, MAX_DOCUMENT_DEPTH};
+use arbiter_core::kernel::refusal::Problems;
 use arbiter_core::kernel::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Longest line, in bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+/// Longest text that is taken from a file, in bytes.
+pub const MAX_FILE_TEXT: usize = 262_144;
+/// Most bytes of a line's fields without a counterpart here, and of a line that is no bead.
+pub const MAX_KEPT_BYTES: usize = 1_048_576;
 /// Longest id, in bytes.
 const MAX_ID_BYTES: usize = 255;
 /// Longest title, in characters.
@@ -186,6 +192,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if text.is_empty() {
         return Ok(Line::Blank);
     }
+    check_depth(text)?;
     let mut fields =
         RawFields::parse(text).map_err(|error| LineProblem::NotAnObject(reason::json(&error)))?;
     if fields.get("_schema").is_some() {
@@ -193,6 +200,7 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     }
     let kind = fields.get("_type").map(|raw| serde_json::from_str::<String>(raw).unwrap_or_default());
     if let Some(kind) = kind.filter(|kind| kind != "issue") {
+        check_kept(text.len())?;
         return Ok(Line::Other { kind });
     }
     let mut warnings = Vec::new();
@@ -244,7 +252,57 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
         .collect();
     fields.take("id");
     DERIVED_FIELDS.iter().for_each(|name| drop(fields.take(name)));
+    bead.check_limits()?;
+    let unknown = fields.iter().filter(|(name, _)| !KNOWN.contains(name));
+    check_kept(unknown.map(|(name, raw)| name.len() + raw.len()).sum())?;
     Ok(Line::Bead { bead: Box::new(bead), fields, warnings })
+}
+
+/// Refuses a document that is nested deeper than a parser of another program reads.
+pub(crate) fn check_depth(json: &str) -> Result<(), LineProblem> {
+    if limits::text_depth(json.as_bytes()) <= MAX_DOCUMENT_DEPTH {
+        return Ok(());
+    }
+    Err(field("line", limits::must_be_nested_at_most(MAX_DOCUMENT_DEPTH)))
+}
+
+/// Refuses too much content without a counterpart here, since it is stored with its bead.
+pub(crate) fn check_kept(bytes: usize) -> Result<(), LineProblem> {
+    if bytes <= MAX_KEPT_BYTES {
+        return Ok(());
+    }
+    Err(field("unknown content", limits::must_fit(MAX_KEPT_BYTES)))
+}
+
+impl FileBead {
+    /// Refuses a bead with a text or a context that is too long or nested too deep.
+    pub(crate) fn check_limits(&self) -> Result<(), LineProblem> {
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+        let comments = &mut self.comments.iter().map(|comment| comment.text.len());
+        let authors = &mut self.comments.iter().map(|comment| comment.author.len().max(comment.id.len()));
+        let ids = &mut self.edges.iter().map(|edge| edge.depends_on.len().max(optional(&edge.created_by)));
+        for (name, bytes, max_bytes) in [
+            ("description", self.description.len(), MAX_FILE_TEXT),
+            ("acceptance_criteria", self.acceptance_criteria.len(), MAX_FILE_TEXT),
+            ("close_reason", optional(&self.close_reason), MAX_FILE_TEXT),
+            ("status", optional(&self.state.reason), MAX_FILE_TEXT),
+            ("labels", self.labels.iter().map(String::len).sum(), MAX_FILE_TEXT),
+            ("comments", longest(comments), MAX_FILE_TEXT),
+            ("comments", longest(authors), MAX_ID_BYTES),
+            ("dependencies", longest(ids), MAX_ID_BYTES),
+            ("dependencies", longest(&mut self.edges.iter().map(|edge| edge.kind.len())), MAX_ID_BYTES),
+            ("issue_type", self.bead_type.len(), MAX_ID_BYTES),
+            ("assignee", optional(&self.assignee), MAX_ID_BYTES),
+        ] {
+            if bytes > max_bytes {
+                return Err(field(name, limits::must_fit(max_bytes)));
+            }
+        }
+        let mut problems = Problems::default();
+        limits::check_free_form(&mut problems, "context", &self.context);
+        problems.finish().map_err(|refusal| field("metadata", refusal.to_string()))
+    }
 }
 
 fn text_of(fields: &RawFields, name: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 //! (`project_id`) and names that a program derived from its own fields (`projectid`).
 
 use crate::bead::{BeadState, FileBead, FileEdge};
-use crate::line::LineProblem;
+use crate::line::{LineProblem, check_depth, check_kept};
 use crate::raw::RawFields;
 use crate::{reason, text_time, words};
 use arbiter_core::bead::{BACKLOG, DEFAULT_PRIORITY, Status};
@@ -40,6 +40,7 @@ const KNOWN: [&str; 19] = [
 pub fn read_yaml(text: &str) -> Result<YamlBead, LineProblem> {
     let read: Value =
         serde_saphyr::from_str(text).map_err(|error| LineProblem::NotAnObject(reason::yaml(&error)))?;
+    check_depth(&read.to_string())?;
     let Value::Object(map) = read else {
         return Err(LineProblem::NotAnObject("it is no mapping".to_owned()));
     };
@@ -171,10 +172,12 @@ impl Fields {
             edges,
             ..FileBead::default()
         };
+        bead.check_limits()?;
         let mut kept = RawFields::default();
         for (name, value) in &self.others {
             kept.put(name, value.to_string());
         }
+        check_kept(kept.iter().map(|(name, raw)| name.len() + raw.len()).sum())?;
         Ok(YamlBead { bead, kept, foreign_edges, warnings: self.warnings })
     }
 }

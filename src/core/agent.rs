@@ -233,6 +233,10 @@ pub fn check(agent: &Agent) -> Result<(), Refusal> {
         "description",
         limits::must_fit(limits::MAX_DESCRIPTION),
     );
+    for (field, text) in [("role", &agent.role), ("persona_name", &agent.persona_name)] {
+        let fits = text.as_ref().is_none_or(|text| text.len() <= limits::MAX_TAG);
+        problems.require(fits, field, limits::must_fit(limits::MAX_TAG));
+    }
     let provider = agent.kind == Kind::External || agent.provider_id.is_some();
     problems.require(provider, "provider_id", "must be given for an agent of kind llm");
     agent.config.check(&mut problems);

@@ -182,6 +182,12 @@ impl Decision {
                     let detail = format!("is one of {}", self.options.join(", "));
                     return Err(Refusal::field("decision", detail));
                 }
+                limits::check_text("decision", decision, limits::MAX_COMMENT)?;
+                limits::check_text(
+                    "rationale",
+                    rationale.as_deref().unwrap_or_default(),
+                    limits::MAX_COMMENT,
+                )?;
                 after.subject_digest = self.check_subject(context)?;
                 after.answer(decision, rationale.clone(), decider_id);
             }
@@ -212,6 +218,7 @@ impl Decision {
                 }
             }
             Command::Cancel { reason: why } => {
+                limits::check_text("reason", why, limits::MAX_REASON)?;
                 after.status = step(Trigger::Cancel)?;
                 after.rationale = Some(why.clone());
                 reason = Some(why.as_str());
@@ -277,6 +284,14 @@ pub fn check(decision: &Decision) -> Result<(), Refusal> {
     );
     problems.require(decision.priority <= bead::BACKLOG, "priority", bead::edit::priority_rule());
     let known = decision.recommendation.as_ref();
+    let longest = *OPTION_BYTES.end();
+    problems.require(
+        known.is_none_or(|text| text.len() <= longest),
+        "recommendation",
+        limits::must_fit(longest),
+    );
+    let requester = decision.requester_id.as_ref().is_none_or(|id| id.len() <= limits::MAX_TAG);
+    problems.require(requester, "requester_id", limits::must_fit(limits::MAX_TAG));
     let offered = decision.options.is_empty() || known.is_none_or(|r| decision.options.contains(r));
     problems.require(offered, "recommendation", "must be one of the options");
     if let OnTimeout::Choose(option) = &decision.on_timeout {

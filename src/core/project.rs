@@ -217,6 +217,7 @@ pub fn check(project: &Project) -> Result<(), Refusal> {
         "max_parallel",
         "must be at least 1; park the project instead",
     );
+    limits::check_free_form(&mut problems, "context", &project.context);
     problems.finish()
 }
 

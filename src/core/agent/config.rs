@@ -67,6 +67,7 @@ impl AgentConfig {
             "config/labels",
             format!("must have at most {MAX_TAGS} entries of 1 to {MAX_TAG} bytes"),
         );
+        limits::check_free_form(problems, "config", self);
     }
 }
 

@@ -151,6 +151,7 @@ pub fn check(bead: &Bead) -> Result<(), Refusal> {
     );
     let named = bead.assigned_to.as_ref().is_none_or(tag_ok);
     problems.require(named, "assigned_to", limits::must_have_bytes(&TAG_BYTES));
+    limits::check_free_form(&mut problems, "context", &bead.context);
     problems.finish()
 }
 

@@ -3,6 +3,7 @@
 use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
 use crate::kernel::objects_only::ObjectsOnly;
+use crate::kernel::limits;
 use crate::prompt::reasoning::strip_reasoning;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -201,14 +202,28 @@ pub fn parse_tool_call(name: &str, arguments: &str) -> Result<Action, String> {
 fn parse_action(value: Value) -> Result<Action, String> {
     let raw = RawAction::deserialize(ObjectsOnly(value)).map_err(|e| e.to_string())?;
     let action = Action::try_from(raw)?;
-    let said = match &action {
-        Action::Finish { summary } => summary,
-        Action::AskDecision { question, .. } => question,
-        Action::Block { reason } | Action::Delegate { reason, .. } => reason,
-        Action::CreateBead { title, .. } => title,
-        Action::Comment { text } => text,
+    check_texts(&action)?;
+    Ok(action)
+}
+
+/// Returns the reason to refuse the main text of an action. Its other texts are checked where they are used.
+fn check_texts(action: &Action) -> Result<(), String> {
+    let (field, said, max_bytes) = match action {
+        Action::Finish { summary } => ("summary", summary, limits::MAX_RESULT),
+        Action::AskDecision { question, .. } => ("question", question, limits::MAX_REASON),
+        Action::Block { reason } => ("reason", reason, limits::MAX_REASON),
+        // The reason becomes a comment that names the target.
+        Action::Delegate { reason, .. } => ("reason", reason, limits::MAX_REASON / 2),
+        Action::CreateBead { title, .. } => ("title", title, limits::MAX_REASON),
+        Action::Comment { text } => ("text", text, limits::MAX_COMMENT),
     };
-    if said.trim().is_empty() { Err("the text is empty".to_owned()) } else { Ok(action) }
+    if said.trim().is_empty() {
+        return Err("the text is empty".to_owned());
+    }
+    if said.len() > max_bytes {
+        return Err(format!("{field} {}", limits::must_fit(max_bytes)));
+    }
+    Ok(())
 }
 
 const FENCE: &str = "```arbiter";
@@ -231,7 +246,9 @@ pub fn parse_answer(text: &str) -> Result<Action, String> {
     if visible.is_empty() {
         return Err("the answer is empty".to_owned());
     }
-    Ok(Action::Finish { summary: visible.to_owned() })
+    let action = Action::Finish { summary: visible.to_owned() };
+    check_texts(&action)?;
+    Ok(action)
 }
 
 #[cfg(test)]
@@ -276,6 +293,15 @@ mod tests {
         assert_eq!(fenced, Action::Block { reason: "no access".into() });
         assert!(parse_answer("```arbiter\nnonsense\n```").is_err());
         assert!(parse_answer("<think>only thoughts</think>").is_err());
+    }
+
+    #[test]
+    fn too_long_model_text_is_refused_with_its_limit() {
+        let longest = "x".repeat(limits::MAX_RESULT);
+        assert!(parse_answer(&longest).is_ok());
+        assert!(parse_answer(&format!("{longest}x")).unwrap_err().contains("at most 262144 bytes"));
+        let reason = json!({"reason": "x".repeat(limits::MAX_REASON + 1)}).to_string();
+        assert!(parse_tool_call("block", &reason).unwrap_err().starts_with("reason must have"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::config;
 use crate::http::wire::problem::ApiError;
 use arbiter_core::kernel::objects_only::ObjectsOnly;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};
@@ -167,6 +168,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], secrecy: Secrecy) -> Result<T, ApiEr
     // A list in the place of an object would be taken for its fields in order.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         let detail = "must be an object, not a list".to_owned();
+        return Err(ApiError::fields(vec![FieldProblem { pointer: String::new(), detail }]));
+    }
+    if limits::text_depth(bytes) > limits::MAX_DOCUMENT_DEPTH {
+        let detail = limits::must_be_nested_at_most(limits::MAX_DOCUMENT_DEPTH);
         return Err(ApiError::fields(vec![FieldProblem { pointer: String::new(), detail }]));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);

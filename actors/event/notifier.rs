@@ -239,7 +239,7 @@ impl NotifierActor {
             }
             position = page.scanned_to.max(position);
             self.position = Some(position);
-            if page.events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) {
+            if !page.is_cut {
                 return Ok(());
             }
         }

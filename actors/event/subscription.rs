@@ -123,10 +123,10 @@ impl Subscription {
             limit: CHUNK,
         };
         let page = self.shared.store.events(range).await?;
-        let full = page.events.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX);
+        let is_cut = page.is_cut;
         self.waiting.extend(page.events.into_iter().map(|event| Delivery::Event(Arc::new(event))));
         self.position = page.scanned_to.max(self.position);
-        self.behind = full;
+        self.behind = is_cut;
         Ok(())
     }
 }

@@ -224,9 +224,7 @@ impl PersonasHandle {
                 return Ok(true);
             }
             match page.events.last() {
-                Some(last) if page.events.len() >= usize::try_from(CHUNK).unwrap_or(usize::MAX) => {
-                    after = last.seq
-                }
+                Some(last) if page.is_cut => after = last.seq,
                 _ => return Ok(false),
             }
         }

@@ -39,7 +39,7 @@ impl ProjectActor {
         check_revision(caller, &project)?;
         let mut unit = caller.unit(shared.clock.now(), "projects");
         let own = AgentFilter { project_id: Some(self.context.id.clone()), ..AgentFilter::default() };
-        let agents = shared.store.agents(own, page(1000)).await?.items;
+        let agents = shared.store.all_agents(own).await?;
         if let (Cascade::No, Some(agent)) = (cascade, agents.first()) {
             let detail = format!(
                 "agent {} belongs to project {}; use cascade=true to delete it too",
@@ -111,8 +111,4 @@ impl ProjectActor {
 struct DeletedProject {
     decisions: Vec<DecisionId>,
     agents: Vec<AgentId>,
-}
-
-fn page(limit: u32) -> PageRequest {
-    PageRequest { limit, cursor: None }
 }

@@ -4,7 +4,7 @@ use crate::bridge::BridgeInner;
 use crate::bridge::entities::{has_ended, kind, record, start_input};
 use crate::bridge::log_reader::SEQ_BASE_CURSOR;
 use arbiter_actors::Error;
-use arbiter_store::{Change, DueMirror, SentMirror, Unit};
+use arbiter_store::{Change, DueMirror, SentMirror, StoreError, Unit};
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError, WorkflowRun};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::control_plane::Snapshot;
@@ -78,7 +78,16 @@ async fn send(
     let Some(kind) = kind(&due.kind) else { return Ok(Some(mark_sent(due, None))) };
     // A record that is read after this number includes everything up to it.
     let seq = inner.handles.bus.last_seq().max(due.seq).saturating_add(base);
-    let record = record(&inner.handles, kind, &due.id).await.map_err(SendError::Error)?;
+    let record = match record(&inner.handles, kind, &due.id).await {
+        Ok(record) => record,
+        // The mirror keeps its last state of a row that cannot be read, and other rows do not wait for it.
+        Err(Error::Store(StoreError::Unreadable { table, id, reason })) => {
+            inner.counters.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(target: "integration", table, id, reason, "could not mirror a state: its row cannot be read");
+            return Ok(Some(mark_sent(due, None)));
+        }
+        Err(error) => return Err(SendError::Error(error)),
+    };
     let ended = has_ended(kind, &record);
     if record.is_null() && due.run.is_none() {
         return Ok(Some(mark_sent(due, None)));

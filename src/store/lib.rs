@@ -12,7 +12,7 @@ mod write;
 
 pub use base::directory_lock::{DirectoryLock, LockError};
 pub use base::error::StoreError;
-pub use base::page::{Page, PageRequest};
+pub use base::page::{Page, PageRequest, UnreadableRow};
 pub use base::rows::Comment;
 pub use base::rows::ConsoleTurn;
 pub use base::rows::Heartbeat;

@@ -1,4 +1,5 @@
 //! The event stream through the running program.
 
+pub mod bounds;
 pub mod stream;
 pub mod stream_crowd;

@@ -60,27 +60,44 @@ pub struct Event {
 /// The hash that the first event of a log follows.
 pub const GENESIS: [u8; 32] = [0; 32];
 
+/// The columns of an event that its hash covers, as they are stored. Reading them needs no parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredEvent<'a> {
+    pub seq: u64,
+    pub id: &'a str,
+    pub kind: &'a str,
+    pub timestamp: &'a str,
+    pub source: &'a str,
+    pub project_id: Option<&'a str>,
+    pub subject: &'a str,
+    pub actor: &'a str,
+    /// The JSON of its data.
+    pub data: &'a str,
+    /// Address of the client, and the token of its request.
+    pub origin: Option<(&'a str, Option<&'a str>)>,
+}
+
 /// SHA-256 over the hash before and every column of the row, each with its length in front, so that no
 /// two rows share a text.
-pub fn chain_hash(previous: &[u8; 32], event: &Event, data_text: &str) -> [u8; 32] {
+pub fn chain_hash(previous: &[u8; 32], event: &StoredEvent<'_>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(previous);
     hasher.update(event.seq.to_be_bytes());
-    let timestamp = event.timestamp.to_string();
-    let project = event.project_id.as_deref().map_or_else(|| "-".to_owned(), |p| format!("+{p}"));
+    let optional = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), |text| format!("+{text}"));
+    let project = optional(event.project_id);
     // Rows without an origin are hashed as they were before there were origins.
-    let token = event.origin.as_ref().and_then(|origin| origin.token_id.as_deref());
-    let token = token.map_or_else(|| "-".to_owned(), |id| format!("+{id}"));
-    let origin = event.origin.as_ref().map(|origin| [origin.address.as_str(), &token]);
+    let token = event.origin.and_then(|(_, token)| token);
+    let token = optional(token);
+    let origin = event.origin.map(|(address, _)| [address, &token]);
     let row = [
-        event.id.as_str(),
-        event.kind.as_str(),
-        &timestamp,
-        &event.source,
+        event.id,
+        event.kind,
+        event.timestamp,
+        event.source,
         &project,
-        &event.subject,
-        &event.actor,
-        data_text,
+        event.subject,
+        event.actor,
+        event.data,
     ];
     for part in row.into_iter().chain(origin.into_iter().flatten()) {
         hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -203,25 +220,37 @@ mod tests {
 
     #[test]
     fn chain_hash_changes_with_every_column() {
-        let base = event(EventType::BeadReady, Some("p"));
-        let hash = chain_hash(&GENESIS, &base, "null");
-        let mut others = vec![chain_hash(&[1; 32], &base, "null"), chain_hash(&GENESIS, &base, "{}")];
+        let base = StoredEvent {
+            seq: 1,
+            id: "evt-1",
+            kind: "bead.ready",
+            timestamp: "1970-01-01T00:00:00.000Z",
+            source: "test",
+            project_id: Some("p"),
+            subject: "bd-1",
+            actor: "system",
+            data: "null",
+            origin: None,
+        };
+        let hash = chain_hash(&GENESIS, &base);
+        let mut others = vec![chain_hash(&[1; 32], &base)];
         for change in [
-            (|e: &mut Event| e.seq = 2) as fn(&mut Event),
-            |e| e.id.push('x'),
-            |e| e.kind = EventType::BeadCreated,
-            |e| e.timestamp = Timestamp::from_millis(1),
-            |e| e.source.push('x'),
+            (|e| e.seq = 2) as fn(&mut StoredEvent<'_>),
+            |e| e.id = "evt-1x",
+            |e| e.kind = "bead.created",
+            |e| e.timestamp = "1970-01-01t00:00:00.000Z",
+            |e| e.source = "testx",
             |e| e.project_id = None,
-            |e| e.subject.push('x'),
-            |e| e.actor.push('x'),
-            |e| e.origin = Some(Origin { address: "::1".into(), token_id: None }),
-            |e| e.origin = Some(Origin { address: "::1".into(), token_id: Some(String::new()) }),
-            |e| e.origin = Some(Origin { address: "::1+".into(), token_id: None }),
+            |e| e.subject = "bd-1x",
+            |e| e.actor = "systemx",
+            |e| e.data = "{}",
+            |e| e.origin = Some(("::1", None)),
+            |e| e.origin = Some(("::1", Some(""))),
+            |e| e.origin = Some(("::1+", None)),
         ] {
-            let mut other = base.clone();
+            let mut other = base;
             change(&mut other);
-            others.push(chain_hash(&GENESIS, &other, "null"));
+            others.push(chain_hash(&GENESIS, &other));
         }
         assert!(others.iter().all(|other| *other != hash));
     }

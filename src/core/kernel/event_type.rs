@@ -125,5 +125,7 @@ string_enum! {
         SystemResumed = "system.resumed",
         /// A log line of level WARN or ERROR, or a message from outside.
         LogMessage = "log.message",
+        /// An event in the log cannot be read; shown in its place, never written.
+        LogUnreadable = "log.unreadable",
     }
 }

@@ -283,8 +283,8 @@ async fn state(request: ApiRequest) -> Result<Reply, ApiError> {
     };
     let beads = store.bead_counts(name.clone()).await?.into_iter().collect();
     let own = AgentFilter { project_id: Some(name), ..AgentFilter::default() };
-    let agents = store.agents(own, PageRequest { limit: 1000, cursor: None }).await?;
+    let agents = store.all_agents(own).await?;
     let ready = store.beads(ready, one()).await?.total;
     let pending = store.decisions(pending, one()).await?.total;
-    Reply::json(&StateView::new(project, beads, agents.items, ready, pending))
+    Reply::json(&StateView::new(project, beads, agents, ready, pending))
 }

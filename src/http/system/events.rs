@@ -195,9 +195,8 @@ pub async fn read(request: &ApiRequest, filter: EventFilter) -> Result<EventPage
 /// A part of the log, with the way to the next one.
 pub fn answer(request: &ApiRequest, page: &EventPage) -> Result<Reply, ApiError> {
     let views: Vec<EventView<'_>> = page.events.iter().map(EventView::from).collect();
-    let full = page.events.len() == usize::try_from(request.page()?.limit).unwrap_or(usize::MAX);
     let edge = if is_backward(request)? { page.events.first() } else { page.events.last() };
-    let next = edge.filter(|_| full).map(|event| event.seq.to_string());
+    let next = edge.filter(|_| page.is_cut).map(|event| event.seq.to_string());
     Ok(Reply::json(&views)?.with_next(request.page_link(), next.as_deref()))
 }
 

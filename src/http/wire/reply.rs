@@ -15,6 +15,10 @@ use warp::reply::Response;
 
 /// Header with the total number of rows of a list.
 pub const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+/// Header that names a row of a list which cannot be read, with the reason; one for each row.
+pub const UNREADABLE: HeaderName = HeaderName::from_static("arbiter-unreadable");
+/// Most bytes of a header that names an unreadable row.
+const MAX_UNREADABLE: usize = 200;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The list that an answer is a part of; a link to the next part keeps its path and its query.
@@ -93,7 +97,13 @@ impl Reply {
     /// 500 when a row cannot be written as JSON.
     pub fn page<T, V: Serialize + From<T>>(link: PageLink<'_>, page: Page<T>) -> Result<Self, ApiError> {
         let views: Vec<V> = page.items.into_iter().map(V::from).collect();
-        let reply = Self::json(&views)?.with_header(TOTAL_COUNT, &page.total.to_string());
+        let mut reply = Self::json(&views)?.with_header(TOTAL_COUNT, &page.total.to_string());
+        for row in &page.unreadable {
+            let shown = format!("{}: {}", row.key, row.reason);
+            if let Ok(value) = HeaderValue::from_bytes(excerpt(&shown).as_bytes()) {
+                reply.response.headers_mut().append(UNREADABLE, value);
+            }
+        }
         Ok(reply.with_next(link, page.next.as_deref()))
     }
 
@@ -185,6 +195,12 @@ impl Reply {
     pub fn into_response(self) -> Response {
         self.response
     }
+}
+
+/// Cuts a text to what a header may hold.
+fn excerpt(text: &str) -> &str {
+    let end = (0..=MAX_UNREADABLE.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
 }
 
 /// A value as JSON.

@@ -1,8 +1,10 @@
 //! Pages of lists: sorted, stable, continued by a cursor that names the last row.
 
 use crate::base::error::StoreError;
+use crate::base::table;
+use arbiter_core::kernel::limits::MAX_PAGE_BYTES;
 use arbiter_core::kernel::refusal::Refusal;
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 
 /// Totals are counted exactly up to here.
@@ -22,12 +24,23 @@ pub struct Page<T> {
     pub next: Option<String>,
     /// Total number of rows, exact up to 10,000.
     pub total: u64,
+    /// Rows of this part that cannot be read. They are left out of `items` and counted in `total`.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// A row that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// The place of the row in its list: the values that order the list.
+    pub key: String,
+    pub reason: String,
 }
 
 impl<T> Page<T> {
     /// Maps the items of the page.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(each).collect(), next: self.next, total: self.total }
+        let Self { items, next, total, unreadable } = self;
+        Page { items: items.into_iter().map(each).collect(), next, total, unreadable }
     }
 }
 
@@ -113,17 +126,39 @@ pub(crate) fn read<T>(
     let mut statement = connection.prepare_cached(&sql)?;
     let key_column = statement.column_count() - 1;
     let mut rows = statement.query(params_from_iter(conditions.values))?;
-    let (mut items, mut next, mut last_key) = (Vec::new(), None, String::new());
+    let mut page = Page { items: Vec::new(), next: None, total, unreadable: Vec::new() };
+    let (mut last_key, mut bytes) = (String::new(), 0);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     while let Some(row) = rows.next()? {
-        if items.len() == limit {
-            next = Some(last_key.clone());
+        if page.items.len() + page.unreadable.len() == limit || bytes >= MAX_PAGE_BYTES {
+            page.next = Some(last_key);
             break;
         }
-        items.push(read_row(row)?);
         last_key = row.get(key_column)?;
+        bytes += row_bytes(row, key_column)?;
+        match read_row(row) {
+            Ok(item) => page.items.push(item),
+            Err(error) if table::is_unreadable(&error) => {
+                let (key, reason) = (last_key.clone(), error.to_string());
+                tracing::warn!(from = listing.from, key, reason, "could not read a row; it is left out");
+                page.unreadable.push(UnreadableRow { key, reason });
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(Page { items, next, total })
+    Ok(page)
+}
+
+/// Returns the bytes of the texts in a row's first `columns` columns.
+pub(crate) fn row_bytes(row: &Row<'_>, columns: usize) -> rusqlite::Result<usize> {
+    let mut bytes = 0;
+    for column in 0..columns {
+        bytes += match row.get_ref(column)? {
+            ValueRef::Text(text) | ValueRef::Blob(text) => text.len(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        };
+    }
+    Ok(bytes)
 }
 
 fn count(connection: &Connection, from: &str, conditions: &Conditions) -> Result<u64, StoreError> {

@@ -2,6 +2,8 @@
 
 use crate::base::error::StoreError;
 use crate::base::unit_of_work::Write;
+use arbiter_core::agent::config::AgentConfig;
+use arbiter_core::kernel::limits::{self, UNREADABLE};
 use arbiter_core::kernel::record::Record;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
@@ -75,7 +77,11 @@ pub(crate) fn columns<T: Table>(prefix: &str) -> String {
 
 /// The row with this id.
 pub(crate) fn get<T: Table>(connection: &Connection, id: &str) -> Result<Option<T>, StoreError> {
-    Ok(connection.prepare_cached(&T::statements().get)?.query_row([id], T::read).optional()?)
+    let found = connection.prepare_cached(&T::statements().get)?.query_row([id], T::read).optional();
+    found.map_err(|error| match is_unreadable(&error) {
+        true => StoreError::Unreadable { table: T::NAME, id: id.to_owned(), reason: error.to_string() },
+        false => error.into(),
+    })
 }
 
 /// Returns whether a row with this id exists.
@@ -121,9 +127,36 @@ pub(crate) fn insert_values<T: Table>(
 
 fn update<T: Table>(connection: &Connection, row: &T, expected: u64) -> Result<(), StoreError> {
     let mut values = row.values();
+    keep_unreadable::<T>(connection, row.id(), &mut values)?;
     values.push(integer(expected));
     let changed = connection.prepare_cached(&T::statements().update)?.execute(params_from_iter(values))?;
     expect_one::<T>(row, changed)
+}
+
+/// Replaces each placeholder of an unreadable column by the column as it is stored, so that a change of another field
+/// does not destroy it.
+fn keep_unreadable<T: Table>(
+    connection: &Connection,
+    id: &str,
+    values: &mut [Value],
+) -> Result<(), StoreError> {
+    if !values.iter().any(is_placeholder) {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(&T::statements().get)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(()) };
+    let unchanged = T::read(row)?.values();
+    for (column, value) in values.iter_mut().enumerate() {
+        if is_placeholder(value) && unchanged.get(column) == Some(value) {
+            *value = row.get(column)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_placeholder(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.get(1..).is_some_and(|text| text.starts_with("\"_unreadable\"")))
 }
 
 fn delete<T: Table>(connection: &Connection, row: &T) -> Result<(), StoreError> {
@@ -204,4 +237,71 @@ pub(crate) fn get_optional_time(row: &Row<'_>, column: usize) -> rusqlite::Resul
 pub(crate) fn get_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let value = row.get_ref(column)?.as_str().map_err(|e| unreadable(column, e))?;
     serde_json::from_str(value).map_err(|e| unreadable(column, e))
+}
+
+/// Reads JSON text that clients have written. A text that cannot be read gives a placeholder with the reason.
+pub(crate) fn get_free_form<T: DeserializeOwned + Placeholder>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
+    get_json(row, column).or_else(|error| {
+        if is_unreadable(&error) { Ok(T::placeholder(&error.to_string())) } else { Err(error) }
+    })
+}
+
+/// A value that can say that it could not be read.
+pub(crate) trait Placeholder {
+    /// Returns the value that is shown instead, with the reason.
+    fn placeholder(reason: &str) -> Self;
+}
+
+impl Placeholder for serde_json::Value {
+    fn placeholder(reason: &str) -> Self {
+        limits::unreadable(reason)
+    }
+}
+
+impl Placeholder for serde_json::Map<String, serde_json::Value> {
+    fn placeholder(reason: &str) -> Self {
+        Self::from_iter([(UNREADABLE.to_owned(), reason.into())])
+    }
+}
+
+impl Placeholder for AgentConfig {
+    fn placeholder(reason: &str) -> Self {
+        Self { other: Placeholder::placeholder(reason), ..Self::default() }
+    }
+}
+
+impl Placeholder for Vec<String> {
+    fn placeholder(_: &str) -> Self {
+        vec![UNREADABLE.to_owned()]
+    }
+}
+
+/// Returns whether an error concerns the content of one row, and not the database.
+pub(crate) fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    )
+}
+
+/// Collects rows and leaves out those that cannot be read, so that one row does not stop the others.
+pub(crate) fn readable<T>(
+    table: &str,
+    rows: impl Iterator<Item = rusqlite::Result<T>>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut read = Vec::new();
+    for row in rows {
+        match row {
+            Ok(row) => read.push(row),
+            Err(error) if is_unreadable(&error) => {
+                tracing::warn!(table, %error, "could not read a row; it is left out");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }

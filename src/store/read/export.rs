@@ -82,7 +82,13 @@ fn run(connection: &Connection, project: &str, sink: &mut ExportSink) -> Result<
     let sql = format!("SELECT {} FROM beads WHERE project_id = ?1 ORDER BY id", table::columns::<Bead>(""));
     let mut statement = connection.prepare_cached(&sql)?;
     for bead in statement.query_map([project], Bead::read)? {
-        let bead = bead?;
+        // A bead that is left out would count as deleted, so the file stays as it is.
+        let bead = bead.map_err(|error| match table::is_unreadable(&error) {
+            true => {
+                StoreError::Unreadable { table: "beads", id: project.to_owned(), reason: error.to_string() }
+            }
+            false => error.into(),
+        })?;
         let id = bead.id.as_str();
         let (edges, comments, mark) =
             (edges(connection, id)?, comments(connection, id)?, bead_files::get(connection, id)?);

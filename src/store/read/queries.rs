@@ -234,6 +234,19 @@ queries! {
 }
 
 impl Store {
+    /// All agents of a filter, page by page.
+    pub async fn all_agents(&self, filter: AgentFilter) -> Result<Vec<Agent>, StoreError> {
+        let (mut agents, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.agents(filter.clone(), PageRequest { limit: 1000, cursor }).await?;
+            agents.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(agents);
+            }
+        }
+    }
+
     /// Follows the hash chain through the whole log.
     pub async fn verify_events(&self) -> Result<Verified, VerifyError> {
         let outcome = self.readers.read(|c| Ok(verify::verify(c))).await;

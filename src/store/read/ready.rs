@@ -52,7 +52,7 @@ pub(crate) fn due(
     let roles = table::json(&filter.roles);
     let values = params![now.to_string(), filter.project_id, roles, limit, table::json(&filter.tags)];
     let rows = statement.query_map(values, Bead::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("beads", rows)?)
 }
 
 /// Critical beads that may be handed out as soon as a person has approved them, oldest first: of each project
@@ -80,7 +80,7 @@ pub(crate) fn unapproved(
         if room > 0 {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params![now.to_string(), project, room], Bead::read)?;
-            found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+            found.extend(table::readable("beads", rows)?);
         }
     }
     Ok(found)

@@ -75,15 +75,12 @@ fn verify_chunk(connection: &Connection, position: &mut Checkpoint) -> Result<bo
             return Ok(false);
         }
         let changed = |_| VerifyError::Changed(seq);
-        let event = events::read(row).map_err(changed)?;
-        // As it is written, not as it reads: 2026-01-01t00:00:00z is the same time and another text.
-        let timestamp: String = row.get(3).map_err(changed)?;
-        let data: String = row.get(8).map_err(changed)?;
         let previous: [u8; 32] = row.get(11).map_err(changed)?;
         let hash: [u8; 32] = row.get(12).map_err(changed)?;
-        let right = timestamp == event.timestamp.to_string()
-            && previous == position.hash
-            && hash == chain_hash(&previous, &event, &data);
+        // As it is written, not as it reads: an event that no parser reads can be verified all the same.
+        let event = events::stored(row)?;
+        let right =
+            previous == position.hash && event.is_some_and(|event| hash == chain_hash(&previous, &event));
         if !right {
             return Err(VerifyError::Changed(seq));
         }

@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
-    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+    self, Table, get_free_form, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId};
@@ -67,7 +67,7 @@ impl Table for Agent {
             status: parse(row, 8, Status::parse)?,
             status_reason: row.get(9)?,
             current_bead: row.get::<_, Option<String>>(10)?.map(BeadId::from_trusted),
-            config: get_json(row, 11)?,
+            config: get_free_form(row, 11)?,
             created_at: get_time(row, 12)?,
             updated_at: get_time(row, 13)?,
             last_active: get_optional_time(row, 14)?,
@@ -112,7 +112,7 @@ pub(crate) fn started(connection: &Connection) -> Result<Vec<Agent>, StoreError>
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], Agent::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("agents", rows)?)
 }
 
 /// The agents that use a provider.
@@ -121,7 +121,7 @@ pub(crate) fn of_provider(connection: &Connection, provider: &str) -> Result<Vec
         format!("SELECT {} FROM agents WHERE provider_id = ?1 ORDER BY id", table::columns::<Agent>(""));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([provider], Agent::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("agents", rows)?)
 }
 
 /// Notes that an agent did something.

@@ -3,7 +3,8 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
-    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+    self, Table, get_free_form, get_json, get_optional_time, get_time, integer, json, optional, parse, text,
+    time,
 };
 use crate::base::unit_of_work::Write;
 use crate::tables::decisions;
@@ -12,6 +13,7 @@ use crate::tables::search;
 use arbiter_core::bead::edit::{Edge, affects_readiness};
 use arbiter_core::bead::{Approval, Bead, ClaimContext, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId};
+use arbiter_core::kernel::limits::UNREADABLE;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::types::Value;
@@ -92,8 +94,8 @@ impl Table for Bead {
             priority: row.get(5)?,
             project_id: ProjectId::from_trusted(row.get::<_, String>(6)?),
             assigned_to: row.get(7)?,
-            tags: get_json(row, 8)?,
-            context: get_json(row, 9)?,
+            tags: get_free_form(row, 8)?,
+            context: get_free_form(row, 9)?,
             acceptance_criteria: row.get(10)?,
             due_at: get_optional_time(row, 11)?,
             defer_until: get_optional_time(row, 12)?,
@@ -216,6 +218,8 @@ pub(crate) fn write(connection: &Connection, write: &Write<Bead>) -> Result<(), 
     }
     match write {
         Write::Insert(bead) => tag(connection, bead),
+        // The stored tags cannot be read and stay as they are.
+        Write::Update { row, .. } if row.tags == [UNREADABLE] => Ok(()),
         Write::Update { row, .. } => {
             connection
                 .prepare_cached("DELETE FROM bead_tags WHERE bead_id = ?1")?
@@ -313,7 +317,7 @@ pub(crate) fn list(
     let page = page::read(connection, &listing, conditions(filter), request, read_with_ready)?;
     let items = page.items.into_iter().map(|found| with_detail(connection, found));
     let items = items.collect::<Result<_, _>>()?;
-    Ok(Page { items, next: page.next, total: page.total })
+    Ok(Page { items, next: page.next, total: page.total, unreadable: page.unreadable })
 }
 
 fn conditions(filter: &BeadFilter) -> Conditions {

@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
-    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+    self, Table, get_free_form, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use crate::base::unit_of_work::Write;
 use arbiter_core::decision::deadline::OnTimeout;
@@ -76,7 +76,7 @@ impl Table for Decision {
             bead_id: row.get::<_, Option<String>>(2)?.map(BeadId::from_trusted),
             purpose: parse(row, 3, Purpose::parse)?,
             question: row.get(4)?,
-            options: get_json(row, 5)?,
+            options: get_free_form(row, 5)?,
             recommendation: row.get(6)?,
             requester_id: row.get(7)?,
             decider_id: row.get(8)?,
@@ -138,7 +138,7 @@ pub(crate) fn of_bead(connection: &Connection, bead: &str) -> Result<Vec<Decisio
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([bead], Decision::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("decisions", rows)?)
 }
 
 /// Maximum number of ended decisions in one prompt.
@@ -161,7 +161,7 @@ pub(crate) fn ended_for(
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([requester, project, bead], Decision::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("decisions", rows)?)
 }
 
 /// The pending question whether a project is to be closed.
@@ -181,7 +181,7 @@ pub(crate) fn pending_in(connection: &Connection, project: &str) -> Result<Vec<D
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([project], Decision::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("decisions", rows)?)
 }
 
 /// Writes a decision. A new one is about what is there.
@@ -224,7 +224,7 @@ pub(crate) fn check_no_pending_in(connection: &Connection, project: &ProjectId) 
 pub(crate) fn pending(connection: &Connection) -> Result<Vec<DecisionId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT id FROM decisions WHERE status = 'pending'")?;
     let rows = statement.query_map([], |row| Ok(DecisionId::from_trusted(row.get::<_, String>(0)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("decisions", rows)?)
 }
 
 /// Returns the number of a project's open approvals.

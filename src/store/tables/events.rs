@@ -1,38 +1,81 @@
 //! The table of events: the log that everything else reads.
 
 use crate::base::error::StoreError;
+use crate::base::page::row_bytes;
 use crate::base::table::{get_json, get_time, integer, parse};
-use arbiter_core::kernel::event::{Event, EventFilter, Origin, TypePattern};
+use arbiter_core::kernel::event::{Event, EventFilter, Origin, StoredEvent, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
-use rusqlite::types::Value;
+use arbiter_core::kernel::limits::{self, MAX_PAGE_BYTES};
+use arbiter_core::kernel::time::Timestamp;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 const COLUMNS: &str = "seq, id, type, timestamp, source, project_id, subject, actor, data, address, token_id";
 
+/// Reads an event. One that cannot be read is shown in its place, with the reason: its data are replaced, and if its
+/// type or its time is unknown, it is shown as `log.unreadable`.
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let read = parsed(row);
     Ok(Event {
         seq: row.get(0)?,
-        id: row.get(1)?,
-        kind: parse(row, 2, EventType::parse)?,
-        timestamp: get_time(row, 3)?,
-        source: row.get(4)?,
-        project_id: row.get(5)?,
-        subject: row.get(6)?,
-        actor: row.get(7)?,
-        data: get_json(row, 8)?,
-        origin: origin(row)?,
+        id: lossy(row, 1)?,
+        kind: read.as_ref().map_or(EventType::LogUnreadable, |(kind, ..)| *kind),
+        timestamp: read.as_ref().map_or(Timestamp::from_millis(0), |(_, timestamp, _)| *timestamp),
+        source: lossy(row, 4)?,
+        project_id: lossy_optional(row, 5)?,
+        subject: lossy(row, 6)?,
+        actor: lossy(row, 7)?,
+        origin: lossy_optional(row, 9)?
+            .map(|address| Ok::<_, rusqlite::Error>(Origin { address, token_id: lossy_optional(row, 10)? }))
+            .transpose()?,
+        data: read.map_or_else(|error| limits::unreadable(&error.to_string()), |(.., data)| data),
     })
 }
 
-fn origin(row: &Row<'_>) -> rusqlite::Result<Option<Origin>> {
-    match (row.get(9)?, row.get(10)?) {
-        (Some(address), token_id) => Ok(Some(Origin { address, token_id })),
-        (None, None) => Ok(None),
+/// Reads the columns of an event that need a parser.
+fn parsed(row: &Row<'_>) -> rusqlite::Result<(EventType, Timestamp, serde_json::Value)> {
+    let kind = parse(row, 2, EventType::parse)?;
+    let timestamp = get_time(row, 3)?;
+    let data =
+        get_json(row, 8).unwrap_or_else(|error: rusqlite::Error| limits::unreadable(&error.to_string()));
+    Ok((kind, timestamp, data))
+}
+
+/// The columns of an event as its hash covers them; `None` when one of them is no text.
+pub(crate) fn stored<'a>(row: &'a Row<'_>) -> rusqlite::Result<Option<StoredEvent<'a>>> {
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str().ok());
+    let optional = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null().ok());
+    let (Some(id), Some(kind), Some(timestamp), Some(source)) = (text(1)?, text(2)?, text(3)?, text(4)?)
+    else {
+        return Ok(None);
+    };
+    let (Some(project_id), Some(subject), Some(actor), Some(data)) =
+        (optional(5)?, text(6)?, text(7)?, text(8)?)
+    else {
+        return Ok(None);
+    };
+    let origin = match (optional(9)?, optional(10)?) {
+        (Some(Some(address)), Some(token)) => Some((address, token)),
+        (Some(None), Some(None)) => None,
         // The hash covers a token only beside an address, so such a row was not written by this server.
-        (None, Some::<String>(_)) => {
-            Err(rusqlite::Error::InvalidColumnType(9, "address".to_owned(), rusqlite::types::Type::Null))
-        }
-    }
+        _ => return Ok(None),
+    };
+    let seq = row.get(0)?;
+    Ok(Some(StoredEvent { seq, id, kind, timestamp, source, project_id, subject, actor, data, origin }))
+}
+
+fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(lossy_optional(row, column)?.unwrap_or_default())
+}
+
+/// Reads a column as text, whatever its type is.
+fn lossy_optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+    })
 }
 
 /// Stores an event at its place in the chain.
@@ -84,6 +127,8 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// Up to which number the log was looked through (only meaningful when reading forward).
     pub scanned_to: u64,
+    /// True if the page ended at its rows or its bytes, so that more may follow.
+    pub is_cut: bool,
 }
 
 /// Number of events of one type.
@@ -129,19 +174,29 @@ pub(crate) fn range(connection: &Connection, range: &EventRange) -> Result<Event
     );
     let last = last_seq(connection)?;
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), read)?;
-    let mut events: Vec<Event> = rows.collect::<Result<_, _>>()?;
+    let columns = statement.column_count();
+    let mut rows = statement.query(params_from_iter(values))?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    let mut is_cut = limit == 0;
+    while let Some(row) = rows.next()? {
+        bytes += row_bytes(row, columns)?;
+        events.push(read(row)?);
+        is_cut = events.len() == limit || bytes >= MAX_PAGE_BYTES;
+        if is_cut {
+            break;
+        }
+    }
     if backwards {
         events.reverse();
     }
     let after = range.after.unwrap_or(0);
-    let full = events.len() == usize::try_from(range.limit).unwrap_or(usize::MAX);
     let scanned_to = match events.last() {
-        Some(event) if full => event.seq,
-        None if full => after,
+        Some(event) if is_cut => event.seq,
+        None if is_cut => after,
         _ => range.before.map_or(last, |before| last.min(before.saturating_sub(1))).max(after),
     };
-    Ok(EventPage { events, scanned_to })
+    Ok(EventPage { events, scanned_to, is_cut })
 }
 
 /// The types that the patterns name, as SQL strings (they come from our own closed list).

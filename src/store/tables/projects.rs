@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
-    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+    self, Table, get_free_form, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use arbiter_core::decision::subject_digest::OpenWork;
 use arbiter_core::kernel::ids::ProjectId;
@@ -63,7 +63,7 @@ impl Table for Project {
             beads_path: row.get(4)?,
             bead_prefix: row.get(5)?,
             max_parallel: row.get(6)?,
-            context: get_json(row, 7)?,
+            context: get_free_form(row, 7)?,
             status: parse(row, 8, Status::parse)?,
             is_perpetual: row.get(9)?,
             is_sticky: row.get(10)?,

@@ -3,7 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
 use crate::base::table::{
-    self, Table, get_json, get_optional_time, get_time, integer, json, optional, parse, text, time,
+    self, Table, get_free_form, get_optional_time, get_time, integer, json, optional, parse, text, time,
 };
 use arbiter_core::kernel::ids::{KeyId, ProviderId};
 use arbiter_core::provider::{Provider, ProviderType, Status};
@@ -108,7 +108,7 @@ impl Table for Provider {
             context_window: row.get(14)?,
             price_input_per_mtok: row.get(15)?,
             price_output_per_mtok: row.get(16)?,
-            tags: get_json(row, 17)?,
+            tags: get_free_form(row, 17)?,
             status: parse(row, 18, Status::parse)?,
             status_reason: row.get(19)?,
             created_at: get_time(row, 20)?,
@@ -174,7 +174,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Provider>, StoreError> 
     let mut statement =
         connection.prepare_cached(&format!("SELECT {} FROM providers ORDER BY id", all_columns()))?;
     let rows = statement.query_map([], read_with_telemetry)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("providers", rows)?)
 }
 
 /// Stores the measurements of a beat.

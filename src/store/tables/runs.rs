@@ -2,7 +2,8 @@
 
 use crate::base::error::StoreError;
 use crate::base::page::{self, Conditions, Listing, Page, PageRequest};
-use crate::base::table::{get_json, get_optional_time, get_time, integer, json, optional, parse, time};
+use crate::base::table;
+use crate::base::table::{get_free_form, get_optional_time, get_time, integer, json, optional, parse, time};
 use arbiter_core::kernel::call::Kind;
 use arbiter_core::kernel::ids::{AgentId, BeadId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::run::{Run, Status};
@@ -28,7 +29,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
         prompt: row.get(10)?,
         answer: row.get(11)?,
         error: row.get(12)?,
-        messages: get_json(row, 13)?,
+        messages: get_free_form(row, 13)?,
         steps: row.get(14)?,
         key_uses: row.get(15)?,
         input_tokens: row.get(16)?,
@@ -85,7 +86,7 @@ pub(crate) fn running(connection: &Connection) -> Result<Vec<Run>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM runs WHERE status = 'running' ORDER BY id");
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("runs", rows)?)
 }
 
 /// Stores a run that begins, or one that has ended already.

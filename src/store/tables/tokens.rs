@@ -1,6 +1,7 @@
 //! The tables of API tokens and browser sessions: hashes only.
 
 use crate::base::error::StoreError;
+use crate::base::table;
 use crate::base::table::{get_optional_time, get_time, parse};
 use arbiter_core::kernel::ids::TokenId;
 use arbiter_core::kernel::refusal::Refusal;
@@ -30,7 +31,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Token>, StoreError> {
             last_used_at: get_optional_time(row, 10)?,
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("tokens", rows)?)
 }
 
 fn get_list(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Vec<String>>> {
@@ -88,7 +89,7 @@ pub(crate) fn sessions(connection: &Connection) -> Result<Vec<Session>, StoreErr
             expires_at: get_time(row, 3)?,
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("tokens", rows)?)
 }
 
 /// Stores a new session; of those of its token only the `most` newest stay.

@@ -73,11 +73,29 @@ pub fn options(directory: &Path, recorder: &Recorder) -> Options {
 
 /// Every bead, by age.
 pub async fn all_beads(store: &Store) -> Vec<BeadDetail> {
-    let page = PageRequest { limit: 100_000, cursor: None };
-    store.beads(BeadFilter::default(), page).await.unwrap().items
+    let (mut beads, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = PageRequest { limit: 100_000, cursor };
+        let page = store.beads(BeadFilter::default(), page).await.unwrap();
+        beads.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            return beads;
+        }
+    }
 }
 
 /// The whole log.
 pub async fn all_events(store: &Store) -> Vec<Event> {
-    store.events(EventRange { limit: 1_000_000, ..EventRange::default() }).await.unwrap().events
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let after = events.last().map(|event| event.seq);
+        let page =
+            store.events(EventRange { after, limit: 1_000_000, ..EventRange::default() }).await.unwrap();
+        let is_cut = page.is_cut;
+        events.extend(page.events);
+        if !is_cut {
+            return events;
+        }
+    }
 }

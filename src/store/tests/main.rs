@@ -19,5 +19,6 @@ mod replay;
 mod rows;
 mod tampering;
 mod units;
+mod unreadable;
 mod world;
 mod writing;

@@ -2,7 +2,7 @@
 
 use crate::home::{Home, Recorder, options};
 use crate::rows::with_project;
-use arbiter_core::kernel::event::{Event, GENESIS, chain_hash};
+use arbiter_core::kernel::event::{Event, GENESIS, StoredEvent, chain_hash};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::kernel::token::Proof;
@@ -62,7 +62,22 @@ async fn first_version_database_migrates_and_keeps_its_log() {
         data: json!({"message": "x"}),
         seq: 1,
     };
-    let data = event.data.to_string();
+    let (data, timestamp) = (event.data.to_string(), event.timestamp.to_string());
+    let hash = chain_hash(
+        &GENESIS,
+        &StoredEvent {
+            seq: 1,
+            id: "evt-1",
+            kind: "log.message",
+            timestamp: &timestamp,
+            source: "old",
+            project_id: None,
+            subject: "x",
+            actor: "ann",
+            data: &data,
+            origin: None,
+        },
+    );
     {
         let raw = rusqlite::Connection::open(home.database()).unwrap();
         raw.execute_batch(first).unwrap();
@@ -76,12 +91,7 @@ async fn first_version_database_migrates_and_keeps_its_log() {
         raw.execute(
             "INSERT INTO events (seq, id, type, timestamp, source, subject, actor, data, prev_hash, hash)
              VALUES (1, 'evt-1', 'log.message', ?1, 'old', 'x', 'ann', ?2, ?3, ?4)",
-            rusqlite::params![
-                event.timestamp.to_string(),
-                data,
-                GENESIS,
-                chain_hash(&GENESIS, &event, &data)
-            ],
+            rusqlite::params![timestamp, data, GENESIS, hash],
         )
         .unwrap();
         let token =

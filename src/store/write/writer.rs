@@ -11,7 +11,7 @@ use crate::tables::events;
 use crate::write::apply;
 use crate::write::import::{self, ImportEvent, ImportOrder, ImportReport};
 use arbiter_core::bead::merge::MergeBase;
-use arbiter_core::kernel::event::{Event, NewEvent, Origin, chain_hash};
+use arbiter_core::kernel::event::{Event, NewEvent, Origin, StoredEvent, chain_hash};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{EventId, base36};
 use arbiter_core::kernel::time::Timestamp;
@@ -437,8 +437,26 @@ fn append_written(
         data: event.data,
         seq,
     };
-    let hash = chain_hash(&tail.hash, &event, text);
+    let hash = hash_of(&tail.hash, &event, text);
     events::append(connection, &event, text, &tail.hash, &hash)?;
     *tail = Checkpoint { seq, hash };
     Ok(event)
+}
+
+/// Returns the hash of an event whose data are this text.
+fn hash_of(previous: &[u8; 32], event: &Event, text: &str) -> [u8; 32] {
+    let timestamp = event.timestamp.to_string();
+    let stored = StoredEvent {
+        seq: event.seq,
+        id: &event.id,
+        kind: event.kind.as_str(),
+        timestamp: &timestamp,
+        source: &event.source,
+        project_id: event.project_id.as_deref(),
+        subject: &event.subject,
+        actor: &event.actor,
+        data: text,
+        origin: event.origin.as_ref().map(|origin| (origin.address.as_str(), origin.token_id.as_deref())),
+    };
+    chain_hash(previous, &stored)
 }

@@ -25,9 +25,20 @@ use tokio::sync::{Notify, broadcast};
 /// Events read from the log at once.
 const CHUNK: u32 = 500;
 
+/// The largest data of an event that is kept in memory for subscribers, in bytes. Larger ones are read from the log.
+const MAX_KEPT_DATA: usize = 16_384;
+
+/// Notice of a committed event.
+#[derive(Clone, Debug)]
+pub(crate) enum Notice {
+    Event(Arc<Event>),
+    /// The event without its data, which are in the log.
+    InLog(Arc<Event>),
+}
+
 /// State that outlives the actor: the channel to the subscribers and the last sequence number.
 pub(crate) struct Broker {
-    sender: broadcast::Sender<Arc<Event>>,
+    sender: broadcast::Sender<Notice>,
     published: AtomicU64,
     counts: Mutex<BTreeMap<EventType, u64>>,
 }
@@ -39,7 +50,7 @@ impl Broker {
     }
 
     /// A receiver, and the number of the newest event that it will not receive.
-    pub(crate) fn listen(&self) -> (broadcast::Receiver<Arc<Event>>, u64) {
+    pub(crate) fn listen(&self) -> (broadcast::Receiver<Notice>, u64) {
         let receiver = self.sender.subscribe();
         (receiver, self.published.load(Ordering::Acquire))
     }
@@ -54,7 +65,10 @@ impl Broker {
         // event sent before its number would wait there for the next one.
         self.published.store(seq, Ordering::Release);
         // There may be no subscriber.
-        let _ = self.sender.send(Arc::clone(event));
+        let _ = self.sender.send(match event.data_bytes() {
+            bytes if bytes > MAX_KEPT_DATA => Notice::InLog(Arc::new(event.without_data())),
+            _ => Notice::Event(Arc::clone(event)),
+        });
         *self.counts.lock().entry(event.kind).or_default() += 1;
     }
 }

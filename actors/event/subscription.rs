@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::event::bus::BusContext;
+use crate::event::bus::Notice;
 use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_store::EventRange;
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Events read from the log at once.
 const CHUNK: u32 = 500;
+/// Bytes of events read from the log at once; one event may be larger.
+const CHUNK_BYTES: usize = 262_144;
 
 /// Item delivered to a subscriber.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ pub enum Delivery {
 pub struct Subscription {
     shared: Arc<BusContext>,
     filter: EventFilter,
-    receiver: Receiver<Arc<Event>>,
+    receiver: Receiver<Notice>,
     /// Every event up to this number was delivered or is not wanted.
     position: u64,
     waiting: VecDeque<Delivery>,
@@ -81,7 +84,7 @@ impl Subscription {
                 continue;
             }
             match self.receiver.recv().await {
-                Ok(event) => self.take(event),
+                Ok(notice) => self.take(notice),
                 Err(RecvError::Lagged(_)) => self.behind = true,
                 Err(RecvError::Closed) => return Delivery::Closed,
             }
@@ -92,7 +95,7 @@ impl Subscription {
     pub fn try_next(&mut self) -> Option<Delivery> {
         while self.waiting.is_empty() && !self.behind {
             match self.receiver.try_recv() {
-                Ok(event) => self.take(event),
+                Ok(notice) => self.take(notice),
                 Err(TryRecvError::Lagged(_)) => self.behind = true,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
@@ -100,7 +103,8 @@ impl Subscription {
         self.waiting.pop_front()
     }
 
-    fn take(&mut self, event: Arc<Event>) {
+    fn take(&mut self, notice: Notice) {
+        let (Notice::Event(event) | Notice::InLog(event)) = &notice;
         if event.seq <= self.position {
             return;
         }
@@ -109,9 +113,16 @@ impl Subscription {
             self.behind = true;
             return;
         }
-        self.position = event.seq;
-        if self.filter.matches(&event) {
-            self.waiting.push_back(Delivery::Event(event));
+        if !self.filter.matches(event) {
+            self.position = event.seq;
+            return;
+        }
+        match notice {
+            Notice::Event(event) => {
+                self.position = event.seq;
+                self.waiting.push_back(Delivery::Event(event));
+            }
+            Notice::InLog(_) => self.behind = true,
         }
     }
 
@@ -121,6 +132,7 @@ impl Subscription {
             before: None,
             filter: self.filter.clone(),
             limit: CHUNK,
+            max_bytes: Some(CHUNK_BYTES),
         };
         let page = self.shared.store.events(range).await?;
         let is_cut = page.is_cut;

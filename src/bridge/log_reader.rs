@@ -45,6 +45,7 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
             before: None,
             filter: EventFilter::default(),
             limit: PAGE_SIZE,
+            max_bytes: None,
         };
         let page = store.events(range).await?;
         if page.events.is_empty() {

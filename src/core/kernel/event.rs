@@ -57,6 +57,39 @@ pub struct Event {
     pub seq: u64,
 }
 
+impl Event {
+    /// Returns the approximate size of its data, in bytes.
+    pub fn data_bytes(&self) -> usize {
+        value_bytes(&self.data)
+    }
+
+    /// A copy without its data.
+    #[must_use]
+    pub fn without_data(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            kind: self.kind,
+            timestamp: self.timestamp,
+            source: self.source.clone(),
+            project_id: self.project_id.clone(),
+            subject: self.subject.clone(),
+            actor: self.actor.clone(),
+            origin: self.origin.clone(),
+            data: Value::Null,
+            seq: self.seq,
+        }
+    }
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(value_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
+    }
+}
+
 /// The hash that the first event of a log follows.
 pub const GENESIS: [u8; 32] = [0; 32];
 

@@ -188,7 +188,7 @@ pub async fn read(request: &ApiRequest, filter: EventFilter) -> Result<EventPage
     } else {
         after = cursor.or(after);
     }
-    let range = EventRange { after, before, filter, limit: page.limit };
+    let range = EventRange { after, before, filter, limit: page.limit, max_bytes: None };
     Ok(request.handles().store.events(range).await?)
 }
 

@@ -14,6 +14,9 @@ pub const TOKEN_ENDED: &str = "the token was revoked, signed out or has expired"
 /// Frames that are kept; a power of two, about the size of the broker's buffer.
 const CACHED_FRAMES: u64 = 1024;
 
+/// The largest frame that is kept, in bytes.
+const MAX_CACHED_BYTES: usize = 32_768;
+
 /// An event as a frame.
 pub fn event(event: &Event) -> Bytes {
     // An event came from JSON and goes back to it.
@@ -56,7 +59,11 @@ impl FrameCache {
         let Some(slot) = slot else { return self::event(event) };
         let mut kept = slot.lock();
         if kept.0 != event.seq {
-            *kept = (event.seq, self::event(event));
+            let frame = self::event(event);
+            if frame.len() > MAX_CACHED_BYTES {
+                return frame;
+            }
+            *kept = (event.seq, frame);
         }
         kept.1.clone()
     }

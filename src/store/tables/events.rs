@@ -119,6 +119,8 @@ pub struct EventRange {
     pub before: Option<u64>,
     pub filter: EventFilter,
     pub limit: u32,
+    /// Bytes at which the part ends; none: those of a page. The event that reaches them is the last one.
+    pub max_bytes: Option<usize>,
 }
 
 /// A part of the log, in ascending order.
@@ -178,11 +180,12 @@ pub(crate) fn range(connection: &Connection, range: &EventRange) -> Result<Event
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut events, mut bytes) = (Vec::new(), 0);
     let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    let max_bytes = range.max_bytes.unwrap_or(MAX_PAGE_BYTES);
     let mut is_cut = limit == 0;
     while let Some(row) = rows.next()? {
         bytes += row_bytes(row, columns)?;
         events.push(read(row)?);
-        is_cut = events.len() == limit || bytes >= MAX_PAGE_BYTES;
+        is_cut = events.len() == limit || bytes >= max_bytes;
         if is_cut {
             break;
         }
@@ -217,6 +220,14 @@ pub(crate) fn first_seq(connection: &Connection) -> Result<u64, StoreError> {
     Ok(connection
         .prepare_cached("SELECT coalesce(min(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?)
+}
+
+/// The time of the newest event; none when there is no event, or its time cannot be read.
+pub(crate) fn newest_timestamp(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT timestamp FROM events ORDER BY seq DESC LIMIT 1";
+    let newest: Option<String> =
+        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(newest.and_then(|text| text.parse().ok()))
 }
 
 /// Returns the number of events by type.

@@ -16,6 +16,7 @@ use crate::dispatch::pull_actor::PullActor;
 use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
 use crate::vault::open_vault::OpenVault;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 /// The parts that the dispatcher and the pull queue use.
@@ -25,6 +26,8 @@ pub(crate) struct DispatchContext {
     pub(crate) decisions: DecisionsHandle,
     pub(crate) budget_guard: Arc<BudgetGuard>,
     pub(crate) open_vault: Arc<OpenVault>,
+    /// True while dispatch is parked, as the store has it.
+    pub(crate) is_parked: AtomicBool,
     pub(crate) queue: PullQueue,
     pub(crate) dispatcher: Registry<DispatcherActor>,
     pub(crate) pulls: Registry<PullActor>,
@@ -45,6 +48,7 @@ impl DispatchContext {
             beads,
             budget_guard,
             open_vault,
+            is_parked: AtomicBool::new(false),
             queue: PullQueue::default(),
             dispatcher: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),
             pulls: Registry::new(Weak::clone(own), Affinity::Root, IdlePolicy::Keep),

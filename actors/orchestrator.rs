@@ -22,6 +22,7 @@ use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{Change, Unit};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The name of the timer that retires idle actors.
@@ -84,6 +85,11 @@ impl OrchestratorHandle {
         self.0.thread_probes.silent(PROBE_TIMEOUT).await
     }
 
+    /// Returns whether dispatching is parked, without reading the store.
+    pub fn is_parked(&self) -> bool {
+        self.0.dispatch.is_parked.load(Ordering::Relaxed)
+    }
+
     /// Parks dispatching: no work is handed out any more; runs in progress continue.
     ///
     /// # Errors
@@ -121,8 +127,10 @@ impl OrchestratorHandle {
         parked: Option<String>,
     ) -> Result<(), Error> {
         let mut unit = caller.unit(self.0.clock.now(), "orchestrator");
+        let is_parked = parked.is_some();
         unit.emit(NewEvent::of(kind, "system", data)).change(Change::DispatchState(parked));
         self.0.store.commit(unit).await?;
+        self.0.dispatch.is_parked.store(is_parked, Ordering::Relaxed);
         Ok(())
     }
 

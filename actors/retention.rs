@@ -16,14 +16,15 @@ const RUNS: Duration = Duration::from_secs(90 * 86_400);
 pub(crate) async fn enforce(shared: &Services) -> Result<(), Error> {
     let now = shared.clock.now();
     let mut unit = Unit::new(now, "system", "retention");
-    let oldest = now.minus(shared.settings.events_kept_for);
+    let proven = shared.store.proven_time(now);
+    let oldest = proven.minus(shared.settings.events_kept_for);
     let first_kept = shared.store.first_kept_event(oldest, shared.settings.events_kept).await?;
     unit.change(Change::PruneEvents { first_kept });
     unit.change(Change::PruneHistory {
-        heartbeats_before: now.minus(HEARTBEATS),
-        answers_before: now.minus(ANSWERS),
-        runs_before: now.minus(RUNS),
-        calls_before: now.minus(shared.settings.calls_kept_for),
+        heartbeats_before: proven.minus(HEARTBEATS),
+        answers_before: proven.minus(ANSWERS),
+        runs_before: proven.minus(RUNS),
+        calls_before: proven.minus(shared.settings.calls_kept_for),
         sessions_before: now,
     });
     shared.store.commit(unit).await?;

@@ -45,7 +45,7 @@ const PLAN: &[(&str, &str, &str, u8, &[&str])] = &[
 /// [`StartError`] when it cannot be set up.
 pub fn demo(options: DemoOptions) -> Result<(), StartError> {
     logging::start(&options.loaded.settings.log);
-    process::raise_limits();
+    process::raise_limits()?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(run_demo(options.loaded));
     runtime.shutdown_background();

@@ -126,7 +126,11 @@ impl StartError {
             Self::Temporal(_) => 78,
             #[cfg(not(feature = "temporal"))]
             Self::NoTemporal => 78,
-            Self::Directory(LockError::Io { .. })
+            Self::Vault(VaultError::Io { .. } | VaultError::Full)
+            | Self::Unlock(Error::Vault(VaultAccessError::Failed(
+                VaultError::Io { .. } | VaultError::Full,
+            )))
+            | Self::Directory(LockError::Io { .. })
             | Self::Tls(_)
             | Self::Listen { .. }
             | Self::File { .. }

@@ -29,13 +29,26 @@ pub fn lock_memory(settings: &config::Vault) -> Result<(), StartError> {
 
 /// Raises the limit of open files to the most that the system allows: the usual 1024 are fewer than the
 /// allowed connections, and a server without descriptors can neither answer nor write.
-pub fn raise_limits() {
+///
+/// # Errors
+/// [`StartError::Process`] when the most that the system allows is too few to start.
+pub fn raise_limits() -> Result<(), StartError> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
         tracing::warn!(%error, limit = ?limit.current, "could not raise the limit of open files");
     }
+    if limit.maximum.is_some_and(|maximum| maximum < MIN_OPEN_FILES) {
+        let most = limit.maximum.unwrap_or_default();
+        let source =
+            std::io::Error::other(format!("ulimit -n is {most}, and must be at least {MIN_OPEN_FILES}"));
+        return Err(StartError::Process { operation: "open enough files", source });
+    }
+    Ok(())
 }
+
+/// The fewest open files that a server starts with: its runtime, its database and a few connections.
+const MIN_OPEN_FILES: u64 = 64;
 
 /// From the call on the signals that ask the process to end no longer do so by themselves; the future ends
 /// with the first of them.

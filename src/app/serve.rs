@@ -61,7 +61,7 @@ pub enum PasswordOrigin {
 /// [`StartError`]; its exit code is the process's.
 pub fn serve(options: ServeOptions) -> Result<(), StartError> {
     logging::start(&options.loaded.settings.log);
-    process::raise_limits();
+    process::raise_limits()?;
     if options.password.as_ref().is_some_and(|password| password.origin == PasswordOrigin::Variable) {
         tracing::warn!(
             "the password came in the environment, where root can read it until this process ends; \

@@ -5,7 +5,9 @@ use crate::base::error::StoreError;
 use crate::base::migrate::{MIGRATIONS, migrate};
 use crate::base::presence::Presence;
 use crate::base::unit_of_work::{Committed, Unit};
-use crate::read::readers::Readers;
+use crate::read::readers::{Readers, SharedOnFailure};
+use crate::read::verify::Verification;
+use crate::tables::events;
 use crate::write::import::{ImportOrder, ImportReport};
 use crate::write::writer::{CommitJob, FileMarksJob, ImportJob, Publish, Writer, WriterMessage, WriterStats};
 use arbiter_core::bead::merge::MergeBase;
@@ -37,9 +39,12 @@ pub struct Store {
     // Not crossbeam's: std drops queued messages when the writer ends, which answers their senders.
     sender: SyncSender<WriterMessage>,
     pub(crate) readers: Readers,
+    pub(crate) verification: Verification,
     stats: Arc<WriterStats>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     path: PathBuf,
+    /// The time of the opening by the given clock, and that of the newest event at that moment.
+    opened: (Timestamp, Option<Timestamp>),
 }
 
 impl Store {
@@ -53,25 +58,40 @@ impl Store {
         make_private(&path)?;
         let mut connection = open_writer(&path)?;
         migrate(&mut connection, MIGRATIONS, options.now)?;
+        let newest = events::newest_timestamp(&connection)?;
         let stats = Arc::new(WriterStats::default());
+        let on_failure = Mutex::new(options.on_failure);
+        let on_failure: SharedOnFailure = Arc::new(move |error: &StoreError| {
+            let on_failure = on_failure.lock();
+            on_failure(error);
+        });
+        let writers = Arc::clone(&on_failure);
         let writer = Writer::new(
             connection,
             presence.clone(),
             Arc::clone(&stats),
             options.publish,
-            options.on_failure,
+            Box::new(move |error| writers(error)),
             options.group_max.max(1),
         )?;
         sync_directory(&options.directory)?;
         // After the log's own name lasts, and before any unit is acknowledged.
         presence.record_open()?;
-        let readers = Readers::start(&path, options.readers)?;
+        let readers = Readers::start(&path, options.readers, on_failure)?;
         let (sender, jobs) = sync_channel(options.queue_max.max(1));
         let thread = std::thread::Builder::new()
             .name("store-write".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|source| StoreError::Io { operation: "start", path: "the writer".into(), source })?;
-        Ok(Self { sender, readers, stats, thread: Arc::new(Mutex::new(Some(thread))), path })
+        Ok(Self {
+            sender,
+            readers,
+            verification: Verification::default(),
+            stats,
+            thread: Arc::new(Mutex::new(Some(thread))),
+            path,
+            opened: (options.now, newest),
+        })
     }
 
     /// Commits a unit of work; the answer comes after the fsync.
@@ -134,6 +154,18 @@ impl Store {
     /// Returns the writer's statistics since the start.
     pub fn stats(&self) -> &WriterStats {
         &self.stats
+    }
+
+    /// Returns whether the last commit found the disk full.
+    pub fn is_full(&self) -> bool {
+        self.stats.is_full.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Returns the time up to which the log proves that time has passed: that of the newest event when the store was
+    /// opened, and the time since. A clock that was set ahead before the start does not make old rows older.
+    pub fn proven_time(&self, now: Timestamp) -> Timestamp {
+        let (opened, newest) = self.opened;
+        newest.map_or(now, |newest| now.min(newest.plus(now.since(opened))))
     }
 
     /// The database file.

@@ -4,10 +4,10 @@ use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
 use crate::http::wire::schema::word;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
-use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::vault;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::time::Duration;
 use warp::http::StatusCode;
 
 /// Health of the server.
@@ -24,7 +24,7 @@ struct HealthView {
     vault: vault::Status,
     /// State of the bridge to Temporal: `off`, `connecting`, `connected` or `waiting_for_vault`.
     temporal: &'static str,
-    /// State of the dispatch: `active`, `parked` or `unknown`.
+    /// State of the dispatch: `active` or `parked`.
     dispatch: &'static str,
 }
 
@@ -43,6 +43,9 @@ struct ReadyView {
     /// Reasons why the server is not ready.
     reasons: Vec<String>,
 }
+
+/// The longest time that readiness waits for a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Liveness, readiness and a summary.
 pub fn endpoints() -> Vec<Endpoint> {
@@ -69,11 +72,8 @@ pub fn endpoints() -> Vec<Endpoint> {
 async fn health(request: ApiRequest) -> Result<Reply, ApiError> {
     let handles = request.handles();
     let vault = handles.vault.view().state;
-    let dispatch = match handles.store.dispatch_state().await {
-        Ok((DispatchState::Active, _)) => "active",
-        Ok((DispatchState::Parked(_), _)) => "parked",
-        Err(_) => "unknown",
-    };
+    // Reads nothing: the answer does not depend on readers that are busy.
+    let dispatch = if handles.orchestrator.is_parked() { "parked" } else { "active" };
     let status = if request.context.is_shutting_down() {
         "stopping"
     } else if vault == vault::Status::Unlocked && dispatch == "active" {
@@ -100,8 +100,14 @@ async fn ready(request: ApiRequest) -> Result<Reply, ApiError> {
     if request.context.is_shutting_down() {
         reasons.push("the server is shutting down".to_owned());
     }
-    if let Err(error) = request.handles().store.event_bounds().await {
-        reasons.push(format!("the database cannot be read: {error}"));
+    let store = &request.handles().store;
+    match tokio::time::timeout(READ_TIMEOUT, store.event_bounds()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => reasons.push(format!("the database cannot be read: {error}")),
+        Err(_) => reasons.push("the database does not answer in time".to_owned()),
+    }
+    if store.is_full() {
+        reasons.push("there is no space left on the disk: changes are refused".to_owned());
     }
     let silent = request.handles().orchestrator.silent_threads().await;
     reasons.extend(silent.iter().map(|thread| format!("{thread} of the actors does not answer")));

@@ -79,6 +79,12 @@ pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
         )
 }
 
+/// Returns whether a read proves that the file or the disk is damaged. A reader that cannot open a temporary file does
+/// not.
+pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
+    is_fatal(error) && error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen)
+}
+
 /// Copies an error, since rusqlite's own is not `Clone` and a whole commit group receives it.
 pub(crate) fn clone_error(error: &rusqlite::Error) -> rusqlite::Error {
     let code = error.sqlite_error().copied().unwrap_or(ffi::Error::new(0));

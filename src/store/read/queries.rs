@@ -9,7 +9,6 @@ use crate::base::rows::{IdempotencyKey, KeptAnswer};
 use crate::base::table;
 use crate::read::ready as read_ready;
 use crate::read::ready::DueFilter;
-use crate::read::verify;
 use crate::read::verify::{Verified, VerifyError};
 use crate::store::Store;
 use crate::tables::agents::AgentFilter;
@@ -247,10 +246,9 @@ impl Store {
         }
     }
 
-    /// Follows the hash chain through the whole log.
+    /// Follows the hash chain through the whole log. Callers that come while a verification runs get its result.
     pub async fn verify_events(&self) -> Result<Verified, VerifyError> {
-        let outcome = self.readers.read(|c| Ok(verify::verify(c))).await;
-        outcome.map_err(VerifyError::Store)?
+        self.verification.result(&self.readers).await
     }
 }
 

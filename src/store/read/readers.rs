@@ -1,10 +1,11 @@
 //! A few threads with a read-only connection each.
 
 use crate::base::connection::open_reader;
-use crate::base::error::StoreError;
+use crate::base::error::{StoreError, is_damaged};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
@@ -15,10 +16,14 @@ const QUEUE_CAPACITY: usize = 4096;
 #[derive(Clone)]
 pub(crate) struct Readers {
     work: Sender<ReadJob>,
+    on_failure: SharedOnFailure,
 }
 
+/// Observer of a failure after which the store stops, shared by the writer and the readers.
+pub(crate) type SharedOnFailure = Arc<dyn Fn(&StoreError) + Send + Sync>;
+
 impl Readers {
-    pub(crate) fn start(path: &Path, count: usize) -> Result<Self, StoreError> {
+    pub(crate) fn start(path: &Path, count: usize, on_failure: SharedOnFailure) -> Result<Self, StoreError> {
         let (work, queue) = bounded::<ReadJob>(QUEUE_CAPACITY);
         for number in 0..count.max(1) {
             let connection = open_reader(path)?;
@@ -28,7 +33,7 @@ impl Readers {
                 .spawn(move || serve(&connection, &queue))
                 .map_err(|source| StoreError::Io { operation: "start", path: "a reader".into(), source })?;
         }
-        Ok(Self { work })
+        Ok(Self { work, on_failure })
     }
 
     /// Runs a read on one of the threads.
@@ -37,15 +42,41 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, wait) = oneshot::channel();
-        let work: ReadJob = Box::new(move |connection| {
+        let on_failure = Arc::clone(&self.on_failure);
+        self.start_read(move |connection| {
+            let outcome = read(connection);
+            if let Err(error) = &outcome {
+                report_fatal(error, &on_failure);
+            }
             // A caller that no longer waits does not need the answer.
-            let _ = answer.send(read(connection));
-        });
-        self.work.try_send(work).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::Failed,
+            let _ = answer.send(outcome);
         })?;
         wait.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// The observer of failures.
+    pub(crate) fn on_failure(&self) -> SharedOnFailure {
+        Arc::clone(&self.on_failure)
+    }
+
+    /// Hands a read to one of the threads; returns at once.
+    pub(crate) fn start_read(
+        &self,
+        read: impl FnOnce(&Connection) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.work.try_send(Box::new(read)).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Failed,
+        })
+    }
+}
+
+/// Reports an error that makes the file or the disk doubtful: what one reader cannot read, no later change may rest on.
+pub(crate) fn report_fatal(error: &StoreError, on_failure: &SharedOnFailure) {
+    if let StoreError::Sqlite { source, .. } = error
+        && is_damaged(source)
+    {
+        on_failure(error);
     }
 }
 

@@ -1,11 +1,16 @@
 //! Verification of the event log: every number there, every hash right.
 
-use crate::base::error::StoreError;
+use crate::base::error::{StoreError, clone_error};
+use crate::base::page::row_bytes;
 use crate::base::table::integer;
+use crate::read::readers::{Readers, report_fatal};
 use crate::tables::checkpoints::{self, Checkpoint};
 use crate::tables::events;
 use arbiter_core::kernel::event::{GENESIS, chain_hash};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Summary of a verified log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,59 @@ pub enum VerifyError {
     Store(#[from] StoreError),
 }
 
+impl VerifyError {
+    /// Copies an error, since each caller that waits for a verification receives it.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Self::Missing(seq) => Self::Missing(*seq),
+            Self::Changed(seq) => Self::Changed(*seq),
+            Self::Store(StoreError::Sqlite { operation, source }) => {
+                Self::Store(StoreError::Sqlite { operation, source: clone_error(source) })
+            }
+            Self::Store(StoreError::Busy) => Self::Store(StoreError::Busy),
+            Self::Store(_) => Self::Store(StoreError::Failed),
+        }
+    }
+}
+
+/// The verification that runs, if there is one. Callers that come while it runs share its result.
+#[derive(Clone, Default)]
+pub(crate) struct Verification(Arc<Mutex<Option<watch::Receiver<Option<Shared>>>>>);
+
+type Shared = Arc<Result<Verified, VerifyError>>;
+
+impl Verification {
+    /// Waits for the result of the verification that runs, and starts one if none does.
+    pub(crate) async fn result(&self, readers: &Readers) -> Result<Verified, VerifyError> {
+        let mut running = self.join(readers)?;
+        let result = running.wait_for(Option::is_some).await.map_err(|_| StoreError::Failed)?.clone();
+        let result = result.ok_or(StoreError::Failed)?;
+        result.as_ref().as_ref().map(Clone::clone).map_err(VerifyError::copy)
+    }
+
+    fn join(&self, readers: &Readers) -> Result<watch::Receiver<Option<Shared>>, StoreError> {
+        let mut current = self.0.lock();
+        // One whose sender is gone has panicked.
+        if let Some(running) = current.as_ref()
+            && running.borrow().is_none()
+            && running.has_changed().is_ok()
+        {
+            return Ok(running.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        let on_failure = readers.on_failure();
+        readers.start_read(move |connection| {
+            let result = verify(connection);
+            if let Err(VerifyError::Store(error)) = &result {
+                report_fatal(error, &on_failure);
+            }
+            sender.send_replace(Some(Arc::new(result)));
+        })?;
+        *current = Some(receiver.clone());
+        Ok(receiver)
+    }
+}
+
 impl From<rusqlite::Error> for VerifyError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
@@ -34,6 +92,9 @@ impl From<rusqlite::Error> for VerifyError {
 
 /// Events looked at in one read, so that no reader holds the write-ahead log for long.
 const CHUNK: u32 = 10_000;
+
+/// Bytes looked at in one read.
+const CHUNK_BYTES: usize = 16_777_216;
 
 /// Follows the chain from the newest checkpoint to the newest event.
 pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
@@ -62,6 +123,9 @@ pub(crate) fn verify(connection: &Connection) -> Result<Verified, VerifyError> {
     }
 }
 
+/// The column of the hash, the last one that is read.
+const HASH_COLUMN: usize = 12;
+
 /// Follows the chain for one chunk; false when the event after `position` is not the next one.
 fn verify_chunk(connection: &Connection, position: &mut Checkpoint) -> Result<bool, VerifyError> {
     let mut statement = connection.prepare_cached(
@@ -69,14 +133,19 @@ fn verify_chunk(connection: &Connection, position: &mut Checkpoint) -> Result<bo
          FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = statement.query(rusqlite::params![integer(position.seq), CHUNK])?;
+    let mut bytes = 0;
     while let Some(row) = rows.next()? {
+        if bytes >= CHUNK_BYTES {
+            break;
+        }
+        bytes += row_bytes(row, HASH_COLUMN)?;
         let seq: u64 = row.get(0)?;
         if seq != position.seq + 1 {
             return Ok(false);
         }
         let changed = |_| VerifyError::Changed(seq);
         let previous: [u8; 32] = row.get(11).map_err(changed)?;
-        let hash: [u8; 32] = row.get(12).map_err(changed)?;
+        let hash: [u8; 32] = row.get(HASH_COLUMN).map_err(changed)?;
         // As it is written, not as it reads: an event that no parser reads can be verified all the same.
         let event = events::stored(row)?;
         let right =

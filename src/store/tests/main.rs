@@ -12,6 +12,7 @@ mod kill;
 mod migrations;
 mod money;
 mod outcomes;
+mod readers;
 mod readiness;
 mod reading;
 mod reference;

@@ -20,7 +20,7 @@ use rusqlite::config::DbConfig;
 use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -74,6 +74,8 @@ pub struct WriterStats {
     /// Time spent in COMMIT, in microseconds.
     pub commit_us: AtomicU64,
     pub last_seq: AtomicU64,
+    /// True if the last commit found the disk full.
+    pub is_full: AtomicBool,
 }
 
 pub(crate) struct Writer {
@@ -167,6 +169,7 @@ impl Writer {
         let mut appended = Vec::new();
         match self.commit_group(&group, &mut appended) {
             Ok(outcomes) => {
+                self.stats.is_full.store(false, Ordering::Relaxed);
                 let last = self.tail.seq;
                 self.stats.last_seq.store(last, Ordering::Release);
                 if !appended.is_empty() {
@@ -204,6 +207,7 @@ impl Writer {
             let answer = if fatal {
                 StoreError::Failed
             } else if is_full(error) {
+                self.stats.is_full.store(true, Ordering::Relaxed);
                 StoreError::Full
             } else {
                 StoreError::Sqlite { operation: "commit a group", source: clone_error(error) }

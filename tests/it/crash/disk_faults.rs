@@ -101,9 +101,15 @@ async fn full_disk_answers_507_and_writes_resume_with_space() {
     assert!(stored.status >= 500, "{} {}", stored.status, stored.json());
     assert_eq!(std::fs::read(harness.server.data_dir().join("keys.json")).unwrap(), before);
 
+    let late = harness.ask("POST", "beads", Some(&bead("late", 40_000))).await;
+    assert_eq!(late.status, 507, "{}", late.json());
+    let ready = harness.ask("GET", "health/ready", None).await;
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("not_ready")), "{}", ready.json());
+
     std::fs::remove_file(&padding).unwrap();
     std::fs::remove_file(&ballast).unwrap();
     harness.create("beads", bead("afterwards", 40_000)).await;
+    assert_eq!(harness.ask("GET", "health/ready", None).await.status, 200);
     answered.insert("afterwards".to_owned());
     harness.create("keys", key).await;
     let next: Value = serde_json::from_str(&events.next(TIMEOUT).await.unwrap().data).unwrap();

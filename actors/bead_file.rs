@@ -27,14 +27,13 @@ use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::{Exported, ImportOrder, ImportReport, Store, StoreError};
 use bytes::Bytes;
 use std::collections::HashSet;
-use std::io::BufRead;
+use std::fs::File;
+use std::io::{BufRead, BufWriter, ErrorKind, Read, Seek, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use tokio::sync::mpsc;
 
-/// Approximate size of a batch of lines, in bytes.
+/// Size of a piece of an exported file, in bytes.
 const CHUNK_BYTES: usize = 65_536;
-/// Pieces of a file that wait for their reader.
-const CHUNK_QUEUE: usize = 8;
 
 /// The parts that bead files use.
 pub(crate) struct BeadFileContext {
@@ -76,8 +75,8 @@ pub struct ImportRequest {
 pub struct ImportOutcome {
     pub source: String,
     pub report: ImportReport,
-    /// Irregularities that did not prevent the import: line number and text.
-    pub warnings: Vec<(u64, String)>,
+    /// Irregularities that did not prevent the import.
+    pub warnings: Warnings,
     pub dry_run: bool,
 }
 
@@ -150,37 +149,73 @@ impl BeadFilesHandle {
         Ok(())
     }
 
-    /// The content of a project's file, in pieces.
+    /// Writes the content of a project's file to an unnamed file, which is read in pieces. So the time of a slow reader
+    /// is not that of a transaction.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an unknown project.
-    pub async fn content(
-        &self,
-        project: &ProjectId,
-        dialect: FileDialect,
-    ) -> Result<mpsc::Receiver<Result<Bytes, Error>>, Error> {
-        if self.0.store.project(project.to_string()).await?.is_none() {
+    /// [`Error::Refused`] for an unknown project, [`Error::Store`] when the file cannot be written.
+    pub async fn content(&self, project: &ProjectId, dialect: FileDialect) -> Result<SpooledFile, Error> {
+        let store = &self.0.store;
+        if store.project(project.to_string()).await?.is_none() {
             return Err(Refusal::not_found("project", project.as_str()).into());
         }
-        let (give, pieces) = mpsc::channel(CHUNK_QUEUE);
-        let (store, project) = (self.0.store.clone(), project.to_string());
-        let feed = give.clone();
-        let (mut writer, mut text) = (BeadWriter::new(dialect), String::new());
+        let directory = store.path().parent().map(PathBuf::from).unwrap_or_default();
+        let spooled = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await;
+        let file = spooled.map_err(std::io::Error::other).and_then(|file| file).map_err(spool_error)?;
+        let mut output = file.try_clone().map(BufWriter::new).map_err(spool_error)?;
+        let (failed, failure) = std::sync::mpsc::channel();
+        let mut writer = BeadWriter::new(dialect);
         let sink = Box::new(move |item| {
             let is_end = item == Exported::End;
-            text.push_str(&writer.lines(item).0);
-            if text.len() < CHUNK_BYTES && !is_end {
-                return true;
-            }
-            feed.blocking_send(Ok(std::mem::take(&mut text).into())).is_ok()
+            let written = output.write_all(writer.lines(item).0.as_bytes());
+            let written = if is_end { written.and_then(|()| output.flush()) } else { written };
+            // The receiver outlives the export.
+            written.map_err(|error| failed.send(error)).is_ok()
         });
-        self.0.runtime.spawn(async move {
-            if let Err(error) = store.export(project, sink).await {
-                // The reader may have gone.
-                let _ = give.send(Err(error.into())).await;
-            }
+        store.export(project.to_string(), sink).await?;
+        if let Ok(error) = failure.try_recv() {
+            return Err(spool_error(error));
+        }
+        let mut spooled = SpooledFile { file: Some(file) };
+        spooled.rewind()?;
+        Ok(spooled)
+    }
+}
+
+fn spool_error(source: std::io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full.into(),
+        _ => StoreError::Io { operation: "write", path: "the exported beads".to_owned(), source }.into(),
+    }
+}
+
+/// The content of a file of beads, in an unnamed file that ends with its reader.
+pub struct SpooledFile {
+    file: Option<File>,
+}
+
+impl SpooledFile {
+    fn rewind(&mut self) -> Result<(), Error> {
+        self.file.as_mut().map_or(Ok(()), |file| file.rewind().map_err(spool_error))
+    }
+
+    /// The next piece; none at the end and after an error.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        let mut file = self.file.take()?;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; CHUNK_BYTES];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            Ok((file, piece))
         });
-        Ok(pieces)
+        match read.await.map_err(std::io::Error::other).and_then(|read| read) {
+            Ok((_, piece)) if piece.is_empty() => None,
+            Ok((file, piece)) => {
+                self.file = Some(file);
+                Some(Ok(piece.into()))
+            }
+            Err(error) => Some(Err(spool_error(error))),
+        }
     }
 }
 

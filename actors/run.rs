@@ -26,6 +26,7 @@ use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{BeadId, RunId};
 use arbiter_core::kernel::lease;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::run::Run;
@@ -103,6 +104,13 @@ struct BeadRun {
     run: Run,
     has_begun: bool,
     answer_digest: Option<String>,
+}
+
+/// Returns the bytes of the texts of a conversation.
+fn conversation_bytes(request: &ChatRequest) -> usize {
+    let calls =
+        |message: &Message| -> usize { message.tool_calls.iter().map(|call| call.arguments.len()).sum() };
+    request.messages.iter().map(|message| message.content.len() + calls(message)).sum()
 }
 
 /// Comparison of an answer with the one before.
@@ -196,6 +204,10 @@ impl BeadRun {
             self.remember(&request);
             if let Some(result) = result {
                 return Ok(result);
+            }
+            if conversation_bytes(&request) > limits::MAX_CONVERSATION {
+                let most = limits::MAX_CONVERSATION;
+                return Ok(RunResult::Failed(format!("its conversation is longer than {most} bytes")));
             }
         }
         Ok(RunResult::Failed(format!("it did not end within {most} steps")))
@@ -336,7 +348,7 @@ impl BeadRun {
         run.cost_usd += completion.cost_usd;
         run.latency_ms += completion.latency_ms;
         run.model = Some(completion.answer.model.clone());
-        run.answer = Some(completion.answer.content.clone());
+        run.answer = Some(limits::cut(completion.answer.content.clone(), limits::MAX_MODEL_TEXT));
     }
 
     fn remember(&mut self, request: &ChatRequest) {

@@ -9,8 +9,9 @@ use arbiter_beadfiles::{
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Approval, Bead, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId, is_valid_id};
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge};
+use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES};
 use serde_json::Map;
 use std::collections::HashSet;
 use std::io::BufRead;
@@ -45,8 +46,27 @@ pub(crate) struct ReadOptions {
     pub(crate) by: String,
 }
 
-/// Irregularities that did not prevent the import: line number and text.
-pub(crate) type Warnings = Vec<(u64, String)>;
+/// The longest text about one line in a report, in bytes.
+const MAX_LINE_REPORT: usize = 500;
+
+/// Irregularities that did not prevent an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// The first 1000 of them: line number and text.
+    pub lines: Vec<(u64, String)>,
+    /// Number of the others.
+    pub omitted: u64,
+}
+
+impl Warnings {
+    fn push(&mut self, line: u64, text: String) {
+        if self.lines.len() < MAX_REPORTED_LINES {
+            self.lines.push((line, limits::cut(text, MAX_LINE_REPORT)));
+        } else {
+            self.omitted += 1;
+        }
+    }
+}
 
 /// Starts to read; the caller takes the beads as they arrive, and gets the warnings at the end.
 pub(crate) fn spawn_reader(
@@ -60,7 +80,7 @@ pub(crate) fn spawn_reader(
             options,
             give,
             batch: Vec::new(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             gates: HashSet::new(),
             seen: HashSet::new(),
         };
@@ -88,7 +108,10 @@ struct BeadReader {
 impl BeadReader {
     /// Returns whether there is to be more.
     fn send(&mut self, item: Imported) -> bool {
-        self.batch.push(item);
+        self.batch.push(match item {
+            Imported::Refused(line, why) => Imported::Refused(line, limits::cut(why, MAX_LINE_REPORT)),
+            item => item,
+        });
         self.batch.len() < BATCH_SIZE || self.hand_over()
     }
 
@@ -133,24 +156,22 @@ impl BeadReader {
                 true
             }
             Ok(Line::Tombstone { id }) => {
-                self.warnings.push((number, format!("{id} was deleted there and is left as it is here")));
+                self.warnings.push(number, format!("{id} was deleted there and is left as it is here"));
                 true
             }
             Ok(Line::Other { kind }) => {
                 if kind != "memory" {
-                    self.warnings.push((
-                        number,
-                        if is_valid_id(&kind) {
-                            format!("a line of type {kind} is kept as it is")
-                        } else {
-                            "a line of another type is kept as it is".to_owned()
-                        },
-                    ));
+                    let said = if is_valid_id(&kind) {
+                        format!("a line of type {kind} is kept as it is")
+                    } else {
+                        "a line of another type is kept as it is".to_owned()
+                    };
+                    self.warnings.push(number, said);
                 }
                 self.send(Imported::Line(text.trim().to_owned()))
             }
             Ok(Line::Bead { bead, fields, warnings }) => {
-                self.warnings.extend(warnings.into_iter().map(|what| (number, what)));
+                warnings.into_iter().for_each(|what| self.warnings.push(number, what));
                 let kept = kept_fields(&bead, fields);
                 self.bead(number, *bead, kept)
             }
@@ -176,7 +197,7 @@ impl BeadReader {
             }
             let goes_on = match read_yaml(document) {
                 Ok(read) => {
-                    self.warnings.extend(read.warnings.into_iter().map(|what| (begins, what)));
+                    read.warnings.into_iter().for_each(|what| self.warnings.push(begins, what));
                     let target = read.bead.id.clone();
                     edges.extend(
                         read.foreign_edges.into_iter().map(|(from, kind)| (from, target.clone(), kind)),

@@ -101,7 +101,7 @@ impl ConsoleHandle {
             project_id: question.project_id,
             within: question.within,
             message: question.message,
-            response: completion.answer.content,
+            response: limits::cut(completion.answer.content, limits::MAX_MODEL_TEXT),
             provider_id: answered_by.id.to_string(),
             provider_name: answered_by.name.clone(),
             model: completion.answer.model,

@@ -231,7 +231,8 @@ struct RunGuard {
 impl RunGuard {
     async fn answered(&mut self, mut request: ChatRequest, completion: Completion) -> Result<Run, Error> {
         let Some(run) = self.run.take() else { return Err(Error::ShuttingDown) };
-        let Completion { answer, provider_id, latency_ms, cost_usd, key_uses, .. } = completion;
+        let Completion { mut answer, provider_id, latency_ms, cost_usd, key_uses, .. } = completion;
+        answer.content = limits::cut(answer.content, limits::MAX_MODEL_TEXT);
         request.messages.push(Message::new(Speaker::Assistant, answer.content.clone()));
         let run = Run {
             status: Status::Succeeded,

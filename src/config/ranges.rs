@@ -16,6 +16,9 @@ const MAX_QUEUE_NAME_BYTES: usize = 200;
 const RANGES: &[(&str, i64, i64)] = &[
     ("http.max_conversation_bytes", 1024, 512 * 1024 * 1024),
     ("http.max_body_bytes", 1024, 64 * 1024 * 1024),
+    ("http.max_import_bytes", 1024, 1024 * 1024 * 1024 * 1024),
+    ("http.agent_bytes_per_day", 1024, 1024 * 1024 * 1024 * 1024),
+    ("http.expensive_per_token", 1, 1_000),
     ("http.request_timeout_ms", 100, HOUR_MS),
     ("http.header_read_timeout_ms", 100, HOUR_MS),
     ("http.max_header_bytes", 8_192, 1024 * 1024),

@@ -92,6 +92,12 @@ pub struct Http {
     pub max_body_bytes: u64,
     /// The largest body of a chat that is passed on to a provider, in bytes.
     pub max_conversation_bytes: u64,
+    /// The largest bead file in the body of an import, in bytes.
+    pub max_import_bytes: u64,
+    /// The bytes that one agent's token may send in bodies on one day (UTC).
+    pub agent_bytes_per_day: u64,
+    /// The most expensive requests of one token at one time: work graphs, exports and audits.
+    pub expensive_per_token: usize,
     /// The longest time a request may take, streams excepted.
     pub request_timeout_ms: u64,
     /// The longest time a client may take to send its request head.

@@ -34,6 +34,8 @@ pub use tables::events::{EventPage, EventRange, TypeCount};
 pub use tables::file_locks::FileLockFilter;
 pub use tables::runs::RunFilter;
 pub use tables::state::mirror_state::{DueMirror, MIRROR_CURSOR, MirrorState};
-pub use write::import::{ImportOrder, ImportReport, Imported, ImportedBead, ImportedComment, ImportedEdge};
+pub use write::import::{
+    ImportOrder, ImportReport, Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES,
+};
 pub use write::import_edges::CYCLIC;
 pub use write::writer::{Publish, WriterStats};

@@ -36,6 +36,10 @@ pub const MIN_PASSWORD_CHARS: usize = 8;
 /// Longest prompt or message to the console, in characters.
 pub const MAX_PROMPT: usize = 1_000_000;
 
+/// Longest answer of a model that is kept, in bytes.
+pub const MAX_MODEL_TEXT: usize = 1_048_576;
+/// Largest conversation of one run, in bytes.
+pub const MAX_CONVERSATION: usize = 8_388_608;
 /// Most bytes of the rows of one page. The row that reaches it is the page's last, so a page has one row at least.
 pub const MAX_PAGE_BYTES: usize = 4_194_304;
 
@@ -77,6 +81,18 @@ pub fn must_be_nested_at_most(levels: usize) -> String {
 /// Refuses the text of a field that has more bytes than it may.
 pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<(), Refusal> {
     if text.len() <= max_bytes { Ok(()) } else { Err(Refusal::field(field, must_fit(max_bytes))) }
+}
+
+/// Cuts a text to at most `max_bytes` bytes and says so.
+pub fn cut(mut text: String, max_bytes: usize) -> String {
+    const MARK: &str = "\n[cut here: the text is longer than is kept]";
+    if text.len() <= max_bytes {
+        return text;
+    }
+    let end = (0..=max_bytes.saturating_sub(MARK.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text.push_str(MARK);
+    text
 }
 
 /// Notes a free-form value that is nested deeper than [`MAX_DEPTH`] or larger than [`MAX_FREE_FORM`].
@@ -147,6 +163,13 @@ mod tests {
         let of_size = |bytes: usize| json!({"a": "x".repeat(bytes - r#"{"a":""}"#.len())});
         assert_eq!(problem(&of_size(MAX_FREE_FORM)), None);
         assert!(problem(&of_size(MAX_FREE_FORM + 1)).unwrap().contains("at most 262144 bytes"));
+    }
+
+    #[test]
+    fn cut_text_ends_at_a_character_and_says_so() {
+        assert_eq!(cut("short".into(), 5), "short");
+        let text = cut("ä".repeat(100), 101);
+        assert!(text.len() <= 101 && text.starts_with('ä') && text.ends_with("than is kept]"), "{text}");
     }
 
     #[test]

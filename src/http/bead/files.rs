@@ -87,6 +87,8 @@ struct ImportView {
     refused: Vec<LineView>,
     /// Irregularities that did not prevent the import.
     warnings: Vec<LineView>,
+    /// Refused lines and warnings that are not listed: each list ends at 1000.
+    omitted: u64,
 }
 
 impl From<ImportOutcome> for ImportView {
@@ -114,7 +116,8 @@ impl From<ImportOutcome> for ImportView {
             cycles: report.cycles,
             skipped_dependencies: vec![],
             refused: report.refused.into_iter().map(line).collect(),
-            warnings: warnings.into_iter().map(line).collect(),
+            warnings: warnings.lines.into_iter().map(line).collect(),
+            omitted: report.refused_omitted + warnings.omitted,
         }
     }
 }
@@ -189,8 +192,9 @@ async fn import(mut request: ApiRequest) -> Result<Reply, ApiError> {
     let files = request.handles().bead_files.clone();
     let directory = request.handles().store.path().parent().map(PathBuf::from).unwrap_or_default();
     let idle = Duration::from_millis(request.context.settings().http.body_idle_timeout_ms);
+    let most = request.context.settings().http.max_import_bytes;
     let received = match request.body.take() {
-        Some(stream) => spool_body(stream, directory, idle).await?,
+        Some(stream) => spool_body(stream, directory, idle, most).await?,
         None => None,
     };
     let outcome = match received {
@@ -214,6 +218,7 @@ async fn spool_body(
     mut stream: BodyStream,
     directory: PathBuf,
     idle: Duration,
+    most: u64,
 ) -> Result<Option<Box<dyn BufRead + Send>>, ApiError> {
     let io_error = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -223,12 +228,18 @@ async fn spool_body(
     };
     // Without a name from the beginning: a server that is killed leaves no file behind.
     let mut file = tempfile::tempfile_in(directory).map_err(io_error)?;
-    let mut length = 0;
+    let mut length: u64 = 0;
     loop {
         let next = tokio::time::timeout(idle, stream.next()).await;
         match next.map_err(|_| body::timed_out())? {
             Some(Ok(piece)) => {
-                length += piece.len();
+                length = length.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                if length > most {
+                    return Err(ApiError::new(
+                        ProblemCode::TooLarge,
+                        format!("the file is larger than {most} bytes"),
+                    ));
+                }
                 file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
                     .await
                     .map_err(|error| io_error(std::io::Error::other(error)))?
@@ -251,14 +262,15 @@ async fn export(request: ApiRequest) -> Result<Reply, ApiError> {
         Some("br") => FileDialect::Br,
         _ => FileDialect::Bd,
     };
+    let guard = request.expensive()?;
     let files = &request.handles().bead_files;
     if request.query.flag("download")? != Flag::True {
         return Reply::json(&ExportView::from(files.export_project_file(&project, dialect).await?));
     }
     let pieces = files.content(&project, dialect).await?;
-    let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
-        let piece = pieces.recv().await?;
-        Some((piece.map_err(|error| std::io::Error::other(error.to_string())), pieces))
+    let stream = futures_util::stream::unfold((pieces, guard), |(mut pieces, guard)| async move {
+        let piece = pieces.next().await?;
+        Some((piece.map_err(|error| std::io::Error::other(error.to_string())), (pieces, guard)))
     });
     Ok(Reply::breakable_stream("application/x-ndjson", stream))
 }

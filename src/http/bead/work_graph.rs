@@ -4,11 +4,13 @@ use crate::http::bead::dto::BeadView;
 use crate::http::bead::work_graph_text::{dot, mermaid};
 use crate::http::framework::project_scope::ProjectScope;
 use crate::http::wire::query::{QueryField, text, word as word_field};
+use crate::http::wire::reply::to_json;
 use crate::http::wire::schema::time;
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_core::bead::edit::Edge;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_store::{BeadFilter, PageRequest};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 const QUERY: &[QueryField] = &[
     text("project_id", "Only the beads of this project"),
     word_field("format", &["json", "dot", "mermaid"], "json by default"),
+    text("cursor", "Where the answer before ended; comes with its Link header"),
 ];
 /// Beads read at once.
 const CHUNK: u32 = 1000;
+/// Bytes of beads at which an answer ends; the next part follows its cursor.
+const MAX_GRAPH_BYTES: usize = 33_554_432;
+const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Beads and their dependencies.
@@ -81,25 +87,35 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
     }
     let filter =
         BeadFilter { project_id: project.clone(), within: request.within(), ..BeadFilter::default() };
-    let (mut beads, mut cursor, now) = (Vec::new(), None, request.now());
+    let guard = request.expensive()?;
+    let (mut beads, mut bytes, now) = (Vec::new(), 0, request.now());
+    let first = request.query.owned("cursor")?;
+    let mut cursor = first.clone();
     loop {
         let mut page = store.beads(filter.clone(), PageRequest { limit: CHUNK, cursor }).await?;
         request.hide_foreign_links(&mut page.items).await?;
+        bytes += page.bytes;
         beads.extend(page.items.into_iter().map(|detail| BeadView::new(detail, now)));
         cursor = page.next;
-        if cursor.is_none() {
+        if cursor.is_none() || bytes >= MAX_GRAPH_BYTES {
             break;
         }
     }
     let mut edges: Vec<EdgeView> = store.edges(project).await?.into_iter().map(EdgeView::from).collect();
-    if request.within().is_some() {
+    let is_part = first.is_some() || cursor.is_some();
+    if request.within().is_some() || is_part {
         let shown: BTreeSet<&str> = beads.iter().map(|bead| bead.id.as_str()).collect();
-        edges.retain(|edge| shown.contains(edge.to.as_str()) && shown.contains(edge.from.as_str()));
+        // The other end of an edge may be in another part.
+        edges.retain(|edge| {
+            shown.contains(edge.to.as_str()) && (is_part || shown.contains(edge.from.as_str()))
+        });
     }
     let graph = GraphView::new(beads, edges);
-    match request.query.text("format")? {
-        Some("dot") => Ok(Reply::text(PLAIN, dot(&graph))),
-        Some("mermaid") => Ok(Reply::text(PLAIN, mermaid(&graph))),
-        _ => Reply::json(&graph),
-    }
+    let (content_type, body) = match request.query.text("format")? {
+        Some("dot") => (PLAIN, Bytes::from(dot(&graph))),
+        Some("mermaid") => (PLAIN, Bytes::from(mermaid(&graph))),
+        _ => (JSON, to_json(&graph)?),
+    };
+    let reply = Reply::guarded(content_type, body, guard);
+    Ok(reply.with_next(request.page_link(), cursor.as_deref()))
 }

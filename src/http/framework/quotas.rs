@@ -5,6 +5,7 @@ use crate::http::framework::auth::Identity;
 use crate::http::framework::peer::Peer;
 use crate::http::wire::problem::ApiError;
 use arbiter_core::kernel::problem_code::ProblemCode;
+use arbiter_core::kernel::time::Timestamp;
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -43,6 +44,12 @@ pub struct Quotas {
     max_streams: usize,
     connections: UsageCounts<IpAddr>,
     max_connections: usize,
+    /// Expensive requests by sender; those of all senders count as sent by none.
+    expensive: UsageCounts<Option<QuotaKey>>,
+    max_expensive: usize,
+    /// Bytes of bodies by agent, with the day on which they came.
+    agent_bytes: Mutex<HashMap<String, (i64, u64)>>,
+    max_agent_bytes: u64,
     /// True if this machine is limited too.
     local: bool,
 }
@@ -61,6 +68,10 @@ impl Quotas {
             max_streams: settings.streams_per_token,
             connections: UsageCounts::default(),
             max_connections: settings.connections_per_address,
+            expensive: UsageCounts::default(),
+            max_expensive: settings.expensive_per_token,
+            agent_bytes: Mutex::default(),
+            max_agent_bytes: settings.agent_bytes_per_day,
             local: settings.limit_loopback,
         }
     }
@@ -97,12 +108,59 @@ impl Quotas {
         self.connections.take(peer.quota_address(), most)
     }
 
+    /// Counts an expensive request for as long as the share lives, on this machine too.
+    ///
+    /// # Errors
+    /// 429 when this sender, or all senders together, make as many as are allowed.
+    pub fn expensive(&self, identity: &Identity, peer: &Peer) -> Result<ExpensiveGuard, ApiError> {
+        let own = self.expensive.take(Some(QuotaKey::of(Some(identity), peer)), self.max_expensive);
+        let shared = own.is_some().then(|| self.expensive.take(None, MAX_EXPENSIVE)).flatten();
+        own.zip(shared).map(ExpensiveGuard).ok_or_else(|| {
+            let most = self.max_expensive;
+            let detail =
+                format!("{most} work graphs, exports or audits run already; the next one is taken later");
+            ApiError::new(ProblemCode::RateLimited, detail).retry_after(EXPENSIVE_PAUSE_SEC)
+        })
+    }
+
+    /// Counts the bytes of an agent's body.
+    ///
+    /// # Errors
+    /// 429 when the agent has sent more today than it may.
+    pub fn agent_bytes(&self, agent: &str, bytes: usize, now: Timestamp) -> Result<(), ApiError> {
+        let (day, into_day) = (now.as_millis().div_euclid(DAY_MS), now.as_millis().rem_euclid(DAY_MS));
+        let mut counts = self.agent_bytes.lock();
+        let (known_day, sent) = counts.entry(agent.to_owned()).or_insert((day, 0));
+        if *known_day != day {
+            (*known_day, *sent) = (day, 0);
+        }
+        let after = sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if after > self.max_agent_bytes {
+            let detail = format!("agent {agent} may send {} bytes a day", self.max_agent_bytes);
+            let rest = u64::try_from((DAY_MS - into_day) / 1_000 + 1).unwrap_or(1);
+            return Err(ApiError::new(ProblemCode::RateLimited, detail).retry_after(rest));
+        }
+        *sent = after;
+        Ok(())
+    }
+
     /// Removes the entries without recent requests.
     pub fn upkeep(&self) {
         self.rate.retain_recent();
         self.rate.shrink_to_fit();
     }
 }
+
+/// The most expensive requests of all senders at one time.
+const MAX_EXPENSIVE: usize = 8;
+/// The time after which a refused expensive request may be sent again, in seconds.
+const EXPENSIVE_PAUSE_SEC: u64 = 2;
+const DAY_MS: i64 = 86_400_000;
+
+/// A share of the expensive requests of one sender and of all, given back when dropped.
+pub struct ExpensiveGuard(#[expect(dead_code, reason = "it is held, not read")] (SenderShare, SenderShare));
+
+type SenderShare = QuotaGuard<Option<QuotaKey>>;
 
 /// Usage count for each key.
 struct UsageCounts<K>(Arc<Mutex<HashMap<K, usize>>>);
@@ -154,6 +212,8 @@ mod tests {
             streams_per_token: 1,
             connections_per_address: 2,
             limit_loopback,
+            expensive_per_token: 2,
+            agent_bytes_per_day: 100,
             ..config::Http::default()
         })
     }
@@ -183,6 +243,30 @@ mod tests {
         assert!(first.is_some() && quotas.stream(&Identity::Local, &local).is_none());
         drop(first);
         assert!(quotas.stream(&Identity::Local, &local).is_some());
+    }
+
+    #[test]
+    fn expensive_requests_of_sender_and_all_are_limited() {
+        let quotas = quotas(false);
+        let take = |address: &str| quotas.expensive(&Identity::Anonymous, &peer(address));
+        let held: Vec<_> = (0..3).map(|_| take("127.0.0.1")).collect();
+        assert_eq!(held.iter().filter(|share| share.is_ok()).count(), 2);
+        let refused = take("127.0.0.1").err().unwrap();
+        assert_eq!((refused.status().as_u16(), refused.code()), (429, ProblemCode::RateLimited));
+        let others: Vec<_> = (1..10).map(|n| take(&format!("192.0.2.{n}"))).collect();
+        assert_eq!(others.iter().filter(|share| share.is_ok()).count(), MAX_EXPENSIVE - 2);
+        drop((held, others));
+        assert!(take("127.0.0.1").is_ok() && quotas.expensive.0.lock().is_empty());
+    }
+
+    #[test]
+    fn agent_bytes_of_one_day_are_limited() {
+        let quotas = quotas(false);
+        let now = Timestamp::from_millis(DAY_MS - 500);
+        assert!(quotas.agent_bytes("a", 60, now).is_ok());
+        assert_eq!(quotas.agent_bytes("a", 41, now).unwrap_err().code(), ProblemCode::RateLimited);
+        assert!(quotas.agent_bytes("a", 40, now).is_ok() && quotas.agent_bytes("b", 100, now).is_ok());
+        assert!(quotas.agent_bytes("a", 100, Timestamp::from_millis(DAY_MS)).is_ok());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::http::framework::auth::Identity;
 use crate::http::framework::context::Context;
 use crate::http::framework::peer::Peer;
 use crate::http::framework::project_scope::PathRows;
+use crate::http::framework::quotas::ExpensiveGuard;
 use crate::http::framework::request_id::RequestId;
 use crate::http::framework::router::Params;
 use crate::http::wire::body::{self, BodyPolicy, BodyStream};
@@ -107,10 +108,20 @@ impl ApiRequest {
         if let Some(bytes) = self.read.take() {
             return Ok(bytes);
         }
-        match self.body.take() {
-            Some(stream) => body::read(stream, &self.headers, self.limit).await,
-            None => Ok(zeroize::Zeroizing::default()),
+        let Some(stream) = self.body.take() else { return Ok(zeroize::Zeroizing::default()) };
+        let bytes = body::read(stream, &self.headers, self.limit).await?;
+        if let (Role::Agent, Some(agent)) = (self.identity.role(), self.identity.agent_id()) {
+            self.context.quotas().agent_bytes(agent, bytes.len(), self.now())?;
         }
+        Ok(bytes)
+    }
+
+    /// Takes a share of the expensive requests, which is held until the answer is sent.
+    ///
+    /// # Errors
+    /// 429 when there is none left.
+    pub fn expensive(&self) -> Result<ExpensiveGuard, ApiError> {
+        self.context.quotas().expensive(&self.identity, &self.peer)
     }
 
     /// Returns the caller, with the condition of `If-Match`.

@@ -255,6 +255,7 @@ async fn stats(request: ApiRequest) -> Result<Reply, ApiError> {
 }
 
 async fn verify(request: ApiRequest) -> Result<Reply, ApiError> {
+    let _guard = request.expensive()?;
     let view = match request.handles().store.verify_events().await {
         Ok(verified) => AuditView {
             ok: true,

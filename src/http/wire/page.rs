@@ -20,7 +20,7 @@ pub fn paginate<T>(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> S
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let next = (rest.len() > limit).then(|| rest.get(limit.saturating_sub(1)).map(&key)).flatten();
     rest.truncate(limit);
-    Page { items: rest, next, total, unreadable: vec![] }
+    Page { items: rest, next, total, unreadable: vec![], bytes: 0 }
 }
 
 #[cfg(test)]

@@ -124,6 +124,14 @@ impl Reply {
         Self::breakable_stream(content_type, stream.map(Ok::<Bytes, Infallible>))
     }
 
+    /// A body that holds a guard until it is sent.
+    pub fn guarded(content_type: &'static str, body: Bytes, guard: impl Send + 'static) -> Self {
+        let pieces = futures_util::stream::unfold((Some(body), guard), |(body, guard)| async move {
+            body.map(|body| (body, (None, guard)))
+        });
+        Self::stream(content_type, pieces)
+    }
+
     /// Streams pieces that may fail midway: the client sees that the answer is incomplete.
     pub fn breakable_stream<E>(
         content_type: &'static str,

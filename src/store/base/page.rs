@@ -26,6 +26,8 @@ pub struct Page<T> {
     pub total: u64,
     /// Rows of this part that cannot be read. They are left out of `items` and counted in `total`.
     pub unreadable: Vec<UnreadableRow>,
+    /// Bytes of the rows that were read.
+    pub bytes: usize,
 }
 
 /// A row that cannot be read.
@@ -39,8 +41,8 @@ pub struct UnreadableRow {
 impl<T> Page<T> {
     /// Maps the items of the page.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
-        let Self { items, next, total, unreadable } = self;
-        Page { items: items.into_iter().map(each).collect(), next, total, unreadable }
+        let Self { items, next, total, unreadable, bytes } = self;
+        Page { items: items.into_iter().map(each).collect(), next, total, unreadable, bytes }
     }
 }
 
@@ -126,16 +128,16 @@ pub(crate) fn read<T>(
     let mut statement = connection.prepare_cached(&sql)?;
     let key_column = statement.column_count() - 1;
     let mut rows = statement.query(params_from_iter(conditions.values))?;
-    let mut page = Page { items: Vec::new(), next: None, total, unreadable: Vec::new() };
-    let (mut last_key, mut bytes) = (String::new(), 0);
+    let mut page = Page { items: Vec::new(), next: None, total, unreadable: Vec::new(), bytes: 0 };
+    let mut last_key = String::new();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     while let Some(row) = rows.next()? {
-        if page.items.len() + page.unreadable.len() == limit || bytes >= MAX_PAGE_BYTES {
+        if page.items.len() + page.unreadable.len() == limit || page.bytes >= MAX_PAGE_BYTES {
             page.next = Some(last_key);
             break;
         }
         last_key = row.get(key_column)?;
-        bytes += row_bytes(row, key_column)?;
+        page.bytes += row_bytes(row, key_column)?;
         match read_row(row) {
             Ok(item) => page.items.push(item),
             Err(error) if table::is_unreadable(&error) => {

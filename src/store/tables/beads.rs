@@ -317,7 +317,7 @@ pub(crate) fn list(
     let page = page::read(connection, &listing, conditions(filter), request, read_with_ready)?;
     let items = page.items.into_iter().map(|found| with_detail(connection, found));
     let items = items.collect::<Result<_, _>>()?;
-    Ok(Page { items, next: page.next, total: page.total, unreadable: page.unreadable })
+    Ok(Page { items, next: page.next, total: page.total, unreadable: page.unreadable, bytes: page.bytes })
 }
 
 fn conditions(filter: &BeadFilter) -> Conditions {

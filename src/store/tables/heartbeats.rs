@@ -60,7 +60,7 @@ pub(crate) fn list(
     let total = connection
         .prepare_cached("SELECT count(*) FROM heartbeats WHERE provider_id = ?1")?
         .query_row([provider], |row| row.get(0))?;
-    Ok(Page { items, next, total, unreadable: vec![] })
+    Ok(Page { items, next, total, unreadable: vec![], bytes: 0 })
 }
 
 /// The median latency of recent successful beats, in milliseconds.

@@ -145,9 +145,14 @@ pub struct ImportReport {
     pub dangling: Vec<(String, String)>,
     /// Dependencies that would close a cycle: kept, but not blocking, each with its path.
     pub cycles: Vec<String>,
-    /// Lines that could not be taken, and why.
+    /// Lines that could not be taken, and why: the first 1000 of them.
     pub refused: Vec<(u64, String)>,
+    /// Lines that could not be taken beyond those.
+    pub refused_omitted: u64,
 }
+
+/// The most refused lines, and the most warnings, that a report lists.
+pub const MAX_REPORTED_LINES: usize = 1_000;
 
 /// Appends an event and returns its number.
 pub(crate) type EmitFn<'a> = dyn FnMut(ImportEvent) -> Result<u64, StoreError> + 'a;
@@ -182,7 +187,10 @@ pub(crate) fn run(
                 import.report.kept_lines +=
                     u64::from(bead_files::keep_line(connection, order.project_id.as_str(), &line)?);
             }
-            Imported::Refused(line, why) => import.report.refused.push((line, why)),
+            Imported::Refused(line, why) if import.report.refused.len() < MAX_REPORTED_LINES => {
+                import.report.refused.push((line, why));
+            }
+            Imported::Refused(..) => import.report.refused_omitted += 1,
             Imported::Broken(why) => return Err(Refusal::field("file", why).into()),
         }
     }

@@ -2,6 +2,7 @@
 //! reader.
 
 use crate::harness::{Harness, TIMEOUT};
+use arbiter_testkit::resident_bytes;
 use serde_json::{Value, json};
 
 /// The deepest nesting and the most bytes of a free-form value.
@@ -143,4 +144,83 @@ async fn unreadable_event_and_row_stop_no_reader() {
     harness.bead("b4", json!({})).await;
     let retitled = harness.ask("PATCH", "beads/b1", Some(&json!({"title": "Another"}))).await;
     assert_eq!(retitled.status, 200, "{}", retitled.json());
+}
+
+#[tokio::test]
+async fn large_pages_end_at_bytes_and_link_to_the_next() {
+    let harness = harness().await;
+    for number in 0..24 {
+        harness.bead(&format!("b{number:02}"), json!({"description": "d".repeat(MAX_BYTES)})).await;
+    }
+    let (mut path, mut seen, mut pages) = ("beads?limit=1000".to_owned(), Vec::new(), 0);
+    loop {
+        let page = harness.ask("GET", &path, None).await;
+        seen.extend(
+            page.json().as_array().unwrap().iter().map(|bead| bead["id"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        let Some((link, _)) = page.header("link").split_once('>') else { break };
+        path = link.trim_start_matches("</api/v1/").to_owned();
+    }
+    assert_eq!(seen, (0..24).map(|number| format!("b{number:02}")).collect::<Vec<_>>());
+    assert_eq!(pages, 2, "16 rows of 256 KiB fill a page of 4 MiB");
+    read_everything(&harness).await;
+}
+
+#[tokio::test]
+async fn agent_bytes_of_a_day_end_with_429() {
+    let harness = Harness::with(&[("ARBITER_HTTP__AGENT_BYTES_PER_DAY", "10000")]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    harness.create("agents", json!({"id": "a", "name": "A", "kind": "external"})).await;
+    harness.bead("b", json!({})).await;
+    let token = harness.create("tokens", json!({"name": "t", "role": "agent", "agent_id": "a"})).await;
+    let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
+    let url = format!("{}/api/v1/beads/b/comments", harness.server.url());
+    let comment = |bytes: usize| json!({"comment": "c".repeat(bytes)});
+    let mut statuses = Vec::new();
+    for bytes in [6_000, 6_000, 1_000] {
+        let headers = [("authorization", bearer.as_str())];
+        statuses
+            .push(arbiter_testkit::send("POST", &url, &headers, Some(&comment(bytes))).await.unwrap().status);
+    }
+    assert_eq!(statuses, [201, 429, 201]);
+    harness.create("beads/b/comments", comment(20_000)).await;
+}
+
+#[tokio::test]
+async fn import_beyond_its_bytes_is_refused() {
+    let harness = Harness::with(&[("ARBITER_HTTP__MAX_IMPORT_BYTES", "2000")]).await;
+    harness.create("projects", json!({"id": "p", "name": "P"})).await;
+    let url = format!("{}/api/v1/projects/p/import", harness.server.url());
+    let bearer = format!("Bearer {}", harness.server.token().unwrap());
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-ndjson")];
+    let send = async |text: String| arbiter_testkit::send_text("POST", &url, &headers, text).await.unwrap();
+    let large = send(crate::bead::files::line(json!({"description": "d".repeat(2_000)}))).await;
+    assert_eq!((large.status, &large.json()["type"]), (413, &json!("too-large")), "{}", large.json());
+    let wrong = send("x\n".repeat(900)).await.json();
+    assert_eq!((wrong["refused"].as_array().unwrap().len(), &wrong["omitted"]), (900, &json!(0)));
+}
+
+#[tokio::test]
+async fn idle_streams_hold_a_small_part_of_a_large_log() {
+    const STREAMS: usize = 20;
+    let harness = harness().await;
+    for number in 0..60 {
+        harness.bead(&format!("b{number:02}"), json!({"description": "d".repeat(MAX_BYTES)})).await;
+    }
+    let process = harness.server.id().to_string();
+    let before = resident_bytes(&process).unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..STREAMS {
+        idle.push(harness.stream("", Some(0)).await);
+    }
+    // One reads the whole log while the others take nothing.
+    let last = harness.get("events/stats").await["last_seq"].as_u64().unwrap();
+    let (mut reader, mut seen) = (harness.stream("", Some(0)).await, 0);
+    while seen < last {
+        seen = reader.next(TIMEOUT).await.unwrap().id.unwrap().parse().unwrap();
+    }
+    let grown = resident_bytes(&process).unwrap().saturating_sub(before);
+    let all = u64::try_from(STREAMS * 60 * MAX_BYTES).unwrap();
+    assert!(grown < all / 3, "{STREAMS} idle streams hold {grown} bytes of {all}");
 }

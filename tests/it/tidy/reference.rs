@@ -263,6 +263,26 @@ const LIMITS: &[Limit] = &[
     limit("length of a tag", "bytes", "src/core/kernel/limits.rs", "MAX_TAG"),
     limit("length of a dependency type", "bytes", "src/core/bead/edit.rs", "MAX_EDGE_TYPE"),
     limit("length of a comment", "bytes", "src/core/kernel/limits.rs", "MAX_COMMENT"),
+    limit(
+        "context, configuration or log data, as JSON",
+        "bytes",
+        "src/core/kernel/limits.rs",
+        "MAX_FREE_FORM",
+    ),
+    limit("nesting of such a value", "levels", "src/core/kernel/limits.rs", "MAX_DEPTH"),
+    limit(
+        "nesting of a body or of a bead file's line",
+        "levels",
+        "src/core/kernel/limits.rs",
+        "MAX_DOCUMENT_DEPTH",
+    ),
+    limit("reason of a change", "bytes", "src/core/kernel/limits.rs", "MAX_REASON"),
+    limit("result of a bead", "bytes", "src/core/kernel/limits.rs", "MAX_RESULT"),
+    limit("text of a bead file", "bytes", "src/beadfiles/line.rs", "MAX_FILE_TEXT"),
+    limit("unknown content of a bead file's line", "bytes", "src/beadfiles/line.rs", "MAX_KEPT_BYTES"),
+    limit("lines that the report of an import lists", "", "src/store/write/import.rs", "MAX_REPORTED_LINES"),
+    limit("answer of a model that is kept", "bytes", "src/core/kernel/limits.rs", "MAX_MODEL_TEXT"),
+    limit("conversation of one run", "bytes", "src/core/kernel/limits.rs", "MAX_CONVERSATION"),
     limit("beads created by one bulk request", "", "actors/bead/create.rs", "MAX_BULK"),
     limit("beads created by agents for one bead", "", "src/core/bead/creation_limits.rs", "MAX_CHILDREN"),
     limit(
@@ -308,6 +328,7 @@ const LIMITS: &[Limit] = &[
     limit("keys in one imported file", "", "src/vault/rewrite/install.rs", "MAX_IMPORT_ENTRIES"),
     limit("length of an Idempotency-Key", "bytes", "src/http/framework/idempotency.rs", "MAX_KEY"),
     limit("entries of a list's page, default", "", "src/http/framework/request.rs", "DEFAULT_LIMIT"),
+    limit("rows of one page", "bytes", "src/core/kernel/limits.rs", "MAX_PAGE_BYTES"),
     limit("entries of a list's page, most", "", "src/http/framework/request.rs", "MAX_LIMIT"),
 ];
 

@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 /// A JSON parser ends at 128 levels. An event nests a value some levels deeper, and so do the envelopes of Temporal.
 pub const MAX_DEPTH: usize = 32;
 /// Deepest nesting of a document that carries free-form values: a request body, or a line of a bead file.
-pub const MAX_DOCUMENT_DEPTH: usize = 2 * MAX_DEPTH;
+pub const MAX_DOCUMENT_DEPTH: usize = 64;
 /// Largest free-form object, such as the context of a bead, in bytes of compact JSON.
 pub const MAX_FREE_FORM: usize = 262_144;
 /// Longest result of a bead, in bytes.

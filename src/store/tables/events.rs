@@ -68,7 +68,7 @@ fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(lossy_optional(row, column)?.unwrap_or_default())
 }
 
-/// Reads a column as text, whatever its type is.
+/// Reads a column of any type as text.
 fn lossy_optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Null => None,

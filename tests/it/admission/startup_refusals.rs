@@ -1,7 +1,7 @@
 //! Refusals at the start of a server or a client: one line gives the reason, the exit code the kind, and
 //! nothing is changed.
 
-use crate::harness::program::{ProgramOutput, command, run};
+use crate::harness::program::{BINARY, ProgramOutput, command, run};
 use crate::harness::reexec_in_namespace;
 use crate::harness::{FAST_KDF, Harness};
 use arbiter_testkit::TEST_PASSWORD;
@@ -42,6 +42,19 @@ async fn start_with_wrong_password_fails_and_changes_nothing() {
     let told: Vec<String> =
         harness.events(last).await.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(told.iter().filter(|kind| *kind == "vault.unlocked").count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn start_with_few_open_files_is_refused_in_words() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", r#"ulimit -n 24; exec "$0" "$@""#, BINARY, "serve", "--listen", "127.0.0.1:0"]);
+    command.arg("--data-dir").arg(home.path().join("data"));
+    command.env("HOME", home.path()).env("ARBITER_PASSWORD", TEST_PASSWORD);
+    let ended = run(command, "").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.error_line().contains("must be at least 64"), "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What is accepted can be read back: free-form values at their bounds, and rows that no parser reads, through every
-//! reader.
+//! Free-form values at their bounds, and rows that no parser reads, through every reader: each accepted value can be
+//! read back.
 
 use crate::harness::{Harness, TIMEOUT};
 use arbiter_testkit::resident_bytes;

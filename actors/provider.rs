@@ -205,7 +205,13 @@ impl ProvidersHandle {
                 // A provider that is not there is said before a key that is not.
                 let before = self.row(id).await?;
                 key_rights::check_change(&self.0, caller, &before, &patch, ApiKey::Absent)?;
-                socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint)).await?;
+                socket_rights::check_endpoint(
+                    &self.0,
+                    caller,
+                    patch.endpoint.as_deref(),
+                    Some(&before.endpoint),
+                )
+                .await?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
@@ -229,7 +235,8 @@ impl ProvidersHandle {
         let place = &self.0.open_vault;
         let before = self.row(id).await?;
         key_rights::check_change(&self.0, caller, &before, patch, ApiKey::Given)?;
-        socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint)).await?;
+        socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint))
+            .await?;
         check_revision(caller, &before)?;
         place.snapshot().check_open()?;
         let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());

@@ -134,7 +134,6 @@ impl StartError {
             | Self::Tls(_)
             | Self::Listen { .. }
             | Self::File { .. }
-            | Self::Vault(VaultError::Io { .. } | VaultError::Full)
             | Self::StoreFailed
             | Self::Database(_)
             | Self::ActorSystem(_) => 74,

@@ -2,8 +2,8 @@
 
 use crate::bead::handoff::HandoffTarget;
 use crate::kernel::ids::AgentId;
-use crate::kernel::objects_only::ObjectsOnly;
 use crate::kernel::limits;
+use crate::kernel::objects_only::ObjectsOnly;
 use crate::prompt::reasoning::strip_reasoning;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use crate::config;
 use crate::http::wire::problem::ApiError;
-use arbiter_core::kernel::objects_only::ObjectsOnly;
 use arbiter_core::kernel::limits;
+use arbiter_core::kernel::objects_only::ObjectsOnly;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::FieldProblem;
 use arbiter_vault::{Scrubbed, on_scrubbed_stack};

@@ -59,13 +59,13 @@ pub(crate) struct FileSnapshot {
     pub(crate) path: PathBuf,
 }
 
-/// What there is of a file.
+/// Content of a file, or the reason why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileRead {
     Present(FileSnapshot),
     /// There is no file, though there is the directory that holds `.beads`.
     Absent,
-    /// It is not read and never written; the reason names the path and quotes no content.
+    /// A file that is neither read nor written; the reason names the path and quotes no content.
     Refused(String),
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn check_change<'a>(
     Ok(Some(guard))
 }
 
-/// What tells a bead directory from others; empty while it is not there.
+/// Identities of a bead directory and its tree; empty while they are not there.
 #[derive(Debug, Default)]
 struct Place {
     tree: Option<Identity>,

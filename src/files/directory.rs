@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// What tells one directory from another, whatever its path is.
+/// Device and inode of a directory, the same for every path to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
@@ -53,7 +53,7 @@ impl Directory {
         Ok(Self { fd, path: self.path.join(relative) })
     }
 
-    /// Makes a directory in this one, of mode 0755 whatever the umask is, unless something of that name is there.
+    /// Makes a directory in this one, of mode 0755 regardless of the umask, unless something of that name is there.
     ///
     /// # Errors
     /// [`ForeignError`] of the operating system.
@@ -74,7 +74,7 @@ impl Directory {
         &self.path
     }
 
-    /// Returns what tells it from other directories.
+    /// Returns its device and inode.
     ///
     /// # Errors
     /// [`ForeignError`] of the operating system.

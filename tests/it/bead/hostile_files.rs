@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The variable that lets changes reach a file soon.
 const SOON: (&str, &str) = ("ARBITER_BEAD_FILES__PAUSE_MS", "20");
+/// The variable that keeps changes from the file.
+const NEVER: (&str, &str) = ("ARBITER_BEAD_FILES__PAUSE_MS", "3600000");
 /// A text that must not leave the file it is in.
 const SECRET: &str = "canary-5f1d-of-a-foreign-file";
 
@@ -80,7 +82,7 @@ async fn linked_bead_file_never_shows_its_target() {
         },
     ];
     for link in links {
-        let harness = Harness::with(&[SOON]).await;
+        let harness = Harness::with(&[NEVER]).await;
         let beads = tree(home.path(), "p");
         harness.create("projects", json!({"id": "p", "name": "P", "beads_path": beads})).await;
         link(&beads, &secret);

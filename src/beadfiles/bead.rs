@@ -26,7 +26,7 @@ pub struct FileEdge {
 /// A comment in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileComment {
-    /// Id of the comment; a number in older files.
+    /// Id of the comment; a number in older files, empty if it has none.
     pub id: String,
     pub author: String,
     pub text: String,

@@ -1,8 +1,9 @@
 //! Parser of one line of JSONL.
 
-use crate::bead::{BeadState, FileBead, FileComment, FileEdge};
+use crate::bead::{BeadState, FileBead};
+use crate::lists::{self, List};
 use crate::raw::RawFields;
-use crate::{reason, text_time, words};
+use crate::{reason, text, text_time, words};
 use arbiter_core::bead::BACKLOG;
 use arbiter_core::kernel::limits::{self, MAX_DOCUMENT_DEPTH};
 use arbiter_core::kernel::refusal::Problems;
@@ -21,16 +22,7 @@ const MAX_ID_BYTES: usize = 255;
 /// Longest title, in characters.
 const MAX_TITLE: usize = 500;
 /// Fields that are computed when a line is written, or stored elsewhere.
-const DERIVED_FIELDS: [&str; 8] = [
-    "_type",
-    "dependencies",
-    "comments",
-    "labels",
-    "dependency_count",
-    "dependent_count",
-    "comment_count",
-    "parent",
-];
+const DERIVED_FIELDS: [&str; 4] = ["_type", "dependency_count", "dependent_count", "comment_count"];
 
 /// Content of a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +35,11 @@ pub enum Line {
         /// Irregularities that did not prevent the parse.
         warnings: Vec<String>,
     },
+    /// A bead that was deleted; its status alone says so.
     Tombstone {
         id: String,
+        /// Time of the deletion, else of the last change.
+        at: Option<Timestamp>,
     },
     /// A pending decision written by this program, see [`crate::Gate`].
     Gate {
@@ -61,6 +56,9 @@ pub enum Line {
 pub enum LineProblem {
     #[error("it is no JSON object: {0}")]
     NotAnObject(String),
+    /// An object that ends before its closing brace: its writer may not be done.
+    #[error("it ends in the middle of an object")]
+    Torn,
     #[error("{field} {problem}")]
     Field { field: &'static str, problem: String },
 }
@@ -101,11 +99,11 @@ pub(crate) const KNOWN: [&str; 15] = [
 /// Parses the raw JSON of a known field; `None` if it is invalid.
 pub(crate) fn scalar(name: &str, raw: Option<&str>) -> Option<Scalar> {
     let raw = raw.filter(|raw| *raw != "null");
-    let text = || raw.map_or(Some(String::new()), |raw| serde_json::from_str::<String>(raw).ok());
+    let text = || raw.map_or(Some(String::new()), text::read);
     Some(match name {
         "status" => Scalar::State(words::state_from_word(&text()?)),
         "issue_type" => Scalar::Text(words::canonical_type(&text()?).to_owned()),
-        "priority" => Scalar::Number(raw.map_or(Some(0), |raw| raw.parse().ok())?),
+        "priority" => Scalar::Number(raw.map_or(Some(0), words::priority)?),
         "pinned" | "ephemeral" => Scalar::Flag(raw.map_or(Some(false), |raw| raw.parse().ok())?),
         _ if name.ends_with("_at") || name == "defer_until" => match text()?.as_str() {
             "" => Scalar::Time(None),
@@ -162,7 +160,7 @@ impl FileBead {
 }
 
 /// This program's part of `metadata`: `metadata.arbiter`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct ArbiterMetadata {
     pub(crate) block_reason: Option<String>,
@@ -171,10 +169,19 @@ pub(crate) struct ArbiterMetadata {
     pub(crate) decision: Option<String>,
 }
 
-/// Removes `metadata.arbiter` from the fields and parses it.
+/// Names of the fields of [`ArbiterMetadata`] that a bead's line has.
+pub(crate) const ARBITER_FIELDS: [&str; 3] = ["block_reason", "context", "approved"];
+
+/// Parses `metadata.arbiter`, and removes its fields that are written from the bead.
 fn take_arbiter_metadata(fields: &mut RawFields) -> Option<ArbiterMetadata> {
     let mut metadata = RawFields::parse(fields.get("metadata")?).ok()?;
-    let ours = serde_json::from_str(metadata.take("arbiter")?.get()).ok()?;
+    let raw = metadata.take("arbiter")?;
+    let ours = serde_json::from_str(raw.get()).ok()?;
+    let mut others = RawFields::parse(raw.get()).ok()?;
+    ARBITER_FIELDS.iter().for_each(|name| drop(others.take(name)));
+    if !others.is_empty() {
+        metadata.put("arbiter", others.to_json());
+    }
     if metadata.is_empty() {
         fields.take("metadata");
     } else {
@@ -194,7 +201,10 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     }
     check_depth(text)?;
     let mut fields =
-        RawFields::parse(text).map_err(|error| LineProblem::NotAnObject(reason::json(&error)))?;
+        RawFields::parse(text).map_err(|error| match error.is_eof() && text.starts_with('{') {
+            true => LineProblem::Torn,
+            false => LineProblem::NotAnObject(reason::json(&error)),
+        })?;
     if fields.get("_schema").is_some() {
         return Ok(Line::Schema);
     }
@@ -203,7 +213,6 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
         check_kept(text.len())?;
         return Ok(Line::Other { kind });
     }
-    let mut warnings = Vec::new();
     let id = text_of(&fields, "id").ok_or_else(|| field("id", "is missing or no text"))?;
     if id.is_empty() || id.len() > MAX_ID_BYTES || id == "null" || id == "undefined" {
         return Err(field(
@@ -211,18 +220,30 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
             format!("must have 1 to {MAX_ID_BYTES} bytes, and be neither null nor undefined"),
         ));
     }
-    let is_tombstone = text_of(&fields, "status").is_some_and(|word| word.eq_ignore_ascii_case("tombstone"));
-    if is_tombstone || fields.get("deleted_at").is_some_and(|raw| raw != "null") {
-        return Ok(Line::Tombstone { id });
+    if text_of(&fields, "status").is_some_and(|word| word.eq_ignore_ascii_case("tombstone")) {
+        let time = |name: &str| text_of(&fields, name).and_then(|text| text_time::read(&text));
+        return Ok(Line::Tombstone { id, at: time("deleted_at").max(time("updated_at")) });
     }
     let ours = take_arbiter_metadata(&mut fields).unwrap_or_default();
     if ours.decision.is_some() {
         return Ok(Line::Gate { id });
     }
+    let (bead, warnings) = bead(id, ours, &mut fields)?;
+    Ok(Line::Bead { bead: Box::new(bead), fields, warnings })
+}
+
+/// Parses a bead, and leaves in `fields` what its line needs besides.
+fn bead(
+    id: String,
+    ours: ArbiterMetadata,
+    fields: &mut RawFields,
+) -> Result<(FileBead, Vec<String>), LineProblem> {
+    let mut warnings = Vec::new();
     let mut bead = FileBead { id, context: ours.context, is_approved: ours.approved, ..FileBead::default() };
     for name in KNOWN {
         match scalar(name, fields.get(name)) {
             Some(value) => bead.set(name, value),
+            None if name == "priority" => return Err(field("priority", "is not 0 to 4")),
             None => warnings.push(format!("{name} cannot be read and counts as missing")),
         }
     }
@@ -241,21 +262,35 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     }
     // `wisp` is an older name of the same flag.
     bead.is_ephemeral |= fields.get("wisp") == Some("true");
-    bead.labels = list::<String>(&fields, "labels", &mut warnings);
-    bead.edges = list::<RawFields>(&fields, "dependencies", &mut warnings)
-        .into_iter()
-        .filter_map(|raw| edge(raw, &bead.id, &mut warnings))
-        .collect();
-    bead.comments = list::<RawFields>(&fields, "comments", &mut warnings)
-        .into_iter()
-        .filter_map(|raw| comment(raw, &bead.id, &mut warnings))
-        .collect();
+    let labels = lists::labels(fields.get("labels"));
+    bead.labels = keep_odd(fields, "labels", labels, &mut warnings);
+    let edges = lists::edges(fields.get("dependencies"), &bead.id);
+    bead.edges = keep_odd(fields, "dependencies", edges, &mut warnings);
+    let comments = lists::comments(fields.get("comments"), &bead.id);
+    bead.comments = keep_odd(fields, "comments", comments, &mut warnings);
     fields.take("id");
     DERIVED_FIELDS.iter().for_each(|name| drop(fields.take(name)));
     bead.check_limits()?;
     let unknown = fields.iter().filter(|(name, _)| !KNOWN.contains(name));
     check_kept(unknown.map(|(name, raw)| name.len() + raw.len()).sum())?;
-    Ok(Line::Bead { bead: Box::new(bead), fields, warnings })
+    if bead.edges.iter().any(|edge| edge.kind == "parent-child") {
+        fields.take("parent");
+    }
+    Ok((bead, warnings))
+}
+
+/// Returns the name under which a list is kept that was not completely understood.
+pub(crate) fn odd_name(name: &str) -> String {
+    format!("_odd_{name}")
+}
+
+/// Takes a list out of the fields, and keeps its raw text if it was not completely understood.
+fn keep_odd<T>(fields: &mut RawFields, name: &str, list: List<T>, warnings: &mut Vec<String>) -> Vec<T> {
+    if let Some(raw) = fields.take(name).filter(|_| !list.is_whole) {
+        fields.put(&odd_name(name), raw.get().to_owned());
+    }
+    warnings.extend(list.warnings);
+    list.items
 }
 
 /// Refuses a document that is nested deeper than a parser of another program reads.
@@ -307,67 +342,6 @@ impl FileBead {
 
 fn text_of(fields: &RawFields, name: &str) -> Option<String> {
     serde_json::from_str(fields.get(name)?).ok()
-}
-
-fn list<T: for<'de> Deserialize<'de>>(fields: &RawFields, name: &str, warnings: &mut Vec<String>) -> Vec<T> {
-    let Some(raw) = fields.get(name).filter(|raw| *raw != "null") else { return Vec::new() };
-    serde_json::from_str(raw).unwrap_or_else(|error| {
-        warnings.push(format!("{name} cannot be read and counts as empty: {}", reason::json(&error)));
-        Vec::new()
-    })
-}
-
-/// Takes a text out of an object if it has the form that this program writes.
-fn take_text(fields: &mut RawFields, name: &str) -> Option<String> {
-    let text = text_of(fields, name)?;
-    fields.take(name);
-    Some(text)
-}
-
-/// Parses a time of an object. It stays in the object if this program would write it in another form.
-fn take_time(fields: &mut RawFields, name: &str) -> Option<Timestamp> {
-    let text = text_of(fields, name)?;
-    let at = text_time::read(&text)?;
-    if text_time::written(at) == text {
-        fields.take(name);
-    }
-    Some(at)
-}
-
-fn edge(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<FileEdge> {
-    if text_of(&kept, "issue_id").as_deref() == Some(id) {
-        kept.take("issue_id");
-    }
-    let Some(depends_on) = take_text(&mut kept, "depends_on_id").filter(|target| !target.is_empty()) else {
-        warnings.push("a dependency without depends_on_id is left out".to_owned());
-        return None;
-    };
-    let kind = take_text(&mut kept, "type").filter(|kind| !kind.is_empty());
-    Some(FileEdge {
-        depends_on,
-        kind: kind.unwrap_or_else(|| "blocks".to_owned()),
-        created_at: take_time(&mut kept, "created_at"),
-        created_by: take_text(&mut kept, "created_by"),
-        kept,
-    })
-}
-
-fn comment(mut kept: RawFields, id: &str, warnings: &mut Vec<String>) -> Option<FileComment> {
-    if text_of(&kept, "issue_id").as_deref() == Some(id) {
-        kept.take("issue_id");
-    }
-    let own_id = match take_text(&mut kept, "id") {
-        Some(text) => text,
-        // Older files hold a number; it is written as a number again.
-        None => kept.get("id").unwrap_or_default().to_owned(),
-    };
-    let Some(text) = take_text(&mut kept, "text") else {
-        warnings.push("a comment without text is left out".to_owned());
-        return None;
-    };
-    let author = take_text(&mut kept, "author").unwrap_or_default();
-    let created_at = take_time(&mut kept, "created_at");
-    Some(FileComment { id: own_id, author, text, created_at, kept })
 }
 
 #[cfg(test)]

@@ -31,6 +31,27 @@ pub(crate) fn word_for_state(state: &BeadState) -> &str {
     }
 }
 
+/// Parses the raw JSON of a priority: a number, a number as text, or a word; `None` if it is anything else.
+pub(crate) fn priority(raw: &str) -> Option<i64> {
+    if let Ok(number) = raw.parse::<i64>() {
+        return Some(number);
+    }
+    let Some(word) = crate::text::read(raw) else {
+        // A tool that has only floating point numbers writes 2 as 2.0.
+        let (whole, fraction) = raw.split_once('.')?;
+        return whole.parse().ok().filter(|_| fraction.bytes().all(|digit| digit == b'0'));
+    };
+    let word = word.trim().to_ascii_lowercase();
+    match word.as_str() {
+        "critical" => Some(0),
+        "high" => Some(1),
+        "medium" | "normal" => Some(2),
+        "low" => Some(3),
+        "backlog" => Some(4),
+        other => other.strip_prefix('p').unwrap_or(other).parse().ok(),
+    }
+}
+
 /// Maps a foreign type to this program's type.
 pub fn canonical_type(word: &str) -> &str {
     match word {
@@ -47,6 +68,25 @@ pub fn canonical_type(word: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn priority_is_read_where_it_is_clear() {
+        for (raw, number) in [
+            ("2", Some(2)),
+            ("2.0", Some(2)),
+            ("\"3\"", Some(3)),
+            ("\"P1\"", Some(1)),
+            ("\"low\"", Some(3)),
+            ("\"Medium\"", Some(2)),
+            ("27", Some(27)),
+            ("2.5", None),
+            ("\"soon\"", None),
+            ("true", None),
+            ("[1]", None),
+        ] {
+            assert_eq!(priority(raw), number, "{raw}");
+        }
+    }
 
     #[test]
     fn state_words_round_trip() {

@@ -1,9 +1,9 @@
 //! Writer of one line of JSONL: the bead's current fields, and those kept of its original line.
 
 use crate::bead::{FileBead, FileComment, FileEdge, KeptFields};
-use crate::line::{KNOWN, Scalar, scalar};
+use crate::line::{ARBITER_FIELDS, KNOWN, Scalar, odd_name, scalar};
 use crate::raw::RawFields;
-use crate::{text_time, words};
+use crate::{lists, spans, text_time, words};
 use arbiter_core::bead::Status;
 use arbiter_core::kernel::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -43,7 +43,7 @@ pub fn kept_fields(bead: &FileBead, fields: RawFields) -> KeptFields {
 }
 
 /// Renders a known field; `None` if it is omitted.
-fn rendered(bead: &FileBead, name: &str) -> Option<String> {
+pub(crate) fn rendered(bead: &FileBead, name: &str) -> Option<String> {
     let text = |text: &str| Some(Value::from(text).to_string()).filter(|_| !text.is_empty());
     match (name, bead.scalar(name)) {
         ("status", _) => text(words::word_for_state(&bead.state)),
@@ -80,18 +80,17 @@ pub fn write_line(bead: &FileBead, kept: &KeptFields) -> String {
         };
         parts.extend(written.map(|json| (name.to_owned(), json)));
     }
-    if !bead.labels.is_empty() {
-        parts.push(("labels".to_owned(), json!(bead.labels).to_string()));
-    }
     add_arbiter_metadata(bead, &mut raw);
-    if !bead.edges.is_empty() {
-        let edges: Vec<String> = bead.edges.iter().map(|edge| edge_json(edge, &bead.id)).collect();
-        parts.push(("dependencies".to_owned(), format!("[{}]", edges.join(","))));
-    }
-    if !bead.comments.is_empty() {
-        let comments: Vec<String> =
-            bead.comments.iter().map(|comment| comment_json(comment, &bead.id)).collect();
-        parts.push(("comments".to_owned(), format!("[{}]", comments.join(","))));
+    for name in ["labels", "dependencies", "comments"] {
+        // What was not understood of a list goes back as its raw text.
+        let odd = raw.take(&odd_name(name));
+        let odd = odd.as_deref().map(serde_json::value::RawValue::get);
+        let list = match name {
+            "labels" => lists::with_labels(odd, &bead.labels),
+            "dependencies" => lists::with_edges(odd, bead),
+            _ => lists::with_comments(odd, bead),
+        };
+        parts.extend(list.map(|json| (name.to_owned(), json)));
     }
     parts.extend(raw.iter().map(|(name, json)| (name.to_owned(), json.to_owned())));
     object(&parts)
@@ -103,8 +102,8 @@ fn object(parts: &[(String, String)]) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// Adds this program's own fields to `metadata.arbiter`, unless `metadata` is not an object.
-fn add_arbiter_metadata(bead: &FileBead, raw: &mut RawFields) {
+/// Returns this program's fields of a bead, for `metadata.arbiter`.
+fn arbiter_fields(bead: &FileBead) -> Map<String, Value> {
     let mut ours = Map::new();
     if let (Status::Blocked, Some(reason)) = (bead.state.status, &bead.state.reason)
         && !reason.starts_with(words::FOREIGN_STATUS_PREFIX)
@@ -117,17 +116,47 @@ fn add_arbiter_metadata(bead: &FileBead, raw: &mut RawFields) {
     if bead.is_approved {
         ours.insert("approved".to_owned(), json!(true));
     }
-    if ours.is_empty() {
+    ours
+}
+
+/// Sets this program's fields in a raw `metadata`, unless that is not an object. Returns `None` for an empty one.
+pub(crate) fn with_arbiter_fields(metadata: Option<&str>, bead: &FileBead) -> Option<String> {
+    let ours = arbiter_fields(bead);
+    let metadata = metadata.filter(|raw| *raw != "null");
+    if ours.is_empty() && metadata.is_none() {
+        return None;
+    }
+    let metadata = metadata.unwrap_or("{}");
+    let mut arbiter = spans::value_of(metadata, "arbiter").unwrap_or("{}").to_owned();
+    if spans::members(&arbiter).is_none() {
+        return Some(metadata.to_owned());
+    }
+    for name in ARBITER_FIELDS {
+        let value = ours.get(name).map(Value::to_string);
+        let before = spans::value_of(&arbiter, name);
+        let is_same =
+            before.and_then(|raw| serde_json::from_str::<Value>(raw).ok()).as_ref() == ours.get(name);
+        if !is_same {
+            arbiter = spans::set_member(&arbiter, name, value.as_deref());
+        }
+    }
+    let is_empty = spans::members(&arbiter).is_some_and(|members| members.is_empty());
+    let written = spans::set_member(metadata, "arbiter", Some(arbiter.as_str()).filter(|_| !is_empty));
+    let is_empty = spans::members(&written).is_some_and(|members| members.is_empty());
+    Some(written).filter(|_| !is_empty)
+}
+
+/// Adds this program's own fields to `metadata.arbiter`, unless `metadata` is not an object.
+fn add_arbiter_metadata(bead: &FileBead, raw: &mut RawFields) {
+    if arbiter_fields(bead).is_empty() {
         return;
     }
-    let metadata = raw.get("metadata").filter(|raw| *raw != "null").unwrap_or("{}");
-    if let Ok(mut metadata) = RawFields::parse(metadata) {
-        metadata.put("arbiter", Value::Object(ours).to_string());
-        raw.put("metadata", metadata.to_json());
+    if let Some(metadata) = with_arbiter_fields(raw.get("metadata"), bead) {
+        raw.put("metadata", metadata);
     }
 }
 
-fn edge_json(edge: &FileEdge, id: &str) -> String {
+pub(crate) fn edge_json(edge: &FileEdge, id: &str) -> String {
     let mut fields = edge.kept.clone();
     put_text(&mut fields, "issue_id", Some(id));
     put_text(&mut fields, "depends_on_id", Some(&edge.depends_on));
@@ -137,9 +166,9 @@ fn edge_json(edge: &FileEdge, id: &str) -> String {
     fields.to_json()
 }
 
-fn comment_json(comment: &FileComment, id: &str) -> String {
+pub(crate) fn comment_json(comment: &FileComment, id: &str) -> String {
     let mut fields = comment.kept.clone();
-    put_text(&mut fields, "id", Some(&comment.id));
+    put_text(&mut fields, "id", Some(comment.id.as_str()).filter(|id| !id.is_empty()));
     put_text(&mut fields, "issue_id", Some(id));
     put_text(&mut fields, "author", Some(&comment.author));
     put_text(&mut fields, "text", Some(&comment.text));

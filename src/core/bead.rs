@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod creation_limits;
 pub mod edit;
+pub mod file_fields;
 pub mod handoff;
 pub mod merge;
 pub mod readiness;

@@ -108,11 +108,11 @@ fn line_kinds_other_than_bead_are_recognized() {
         read_line(r#"{"_type":"memory","key":"k","value":"v"}"#).unwrap(),
         Line::Other { kind: "memory".into() }
     );
-    for gone in [
-        r#"{"id":"a","title":"t","status":"tombstone"}"#,
-        r#"{"id":"a","title":"t","deleted_at":"2026-01-01T00:00:00Z"}"#,
-    ] {
-        assert_eq!(read_line(gone).unwrap(), Line::Tombstone { id: "a".into() });
+    let gone = r#"{"id":"a","title":"t","status":"tombstone"}"#;
+    assert_eq!(read_line(gone).unwrap(), Line::Tombstone { id: "a".into(), at: None });
+    for live in [r#""""#, r#""0001-01-01T00:00:00Z""#, r#""2026-01-01T00:00:00Z""#, "null"] {
+        let text = format!(r#"{{"id":"a","title":"t","deleted_at":{live}}}"#);
+        assert!(matches!(read_line(&text).unwrap(), Line::Bead { .. }), "{text}");
     }
     let at = Timestamp::from_millis(0);
     let gate = Gate { id: "dec-1".into(), question: "q".into(), priority: 2, created_at: at, updated_at: at };

@@ -26,7 +26,7 @@ pub use read::ready::DueFilter;
 pub use read::verify::{Verified, VerifyError};
 pub use store::{Options, Store};
 pub use tables::agents::AgentFilter;
-pub use tables::bead_files::FileMark;
+pub use tables::bead_files::{BaseBead, FileBase, FileMark};
 pub use tables::beads::{BeadDetail, BeadFilter, BeadSort, Links};
 pub use tables::calls::{Granularity, GroupBy, Usage, UsageFilter};
 pub use tables::decisions::DecisionFilter;
@@ -35,7 +35,9 @@ pub use tables::file_locks::FileLockFilter;
 pub use tables::runs::RunFilter;
 pub use tables::state::mirror_state::{DueMirror, MIRROR_CURSOR, MirrorState};
 pub use write::import::{
-    ImportOrder, ImportReport, Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES,
+    ImportOrder, ImportReport, Imported, ImportedBead, ImportedComment, ImportedEdge, LineBefore,
+    MAX_REPORTED_LINES, SyncedLine,
 };
+pub use write::import_comments::NO_ID;
 pub use write::import_edges::CYCLIC;
-pub use write::writer::{Publish, WriterStats};
+pub use write::writer::{FileNotes, Publish, WriterStats, WrittenBead};

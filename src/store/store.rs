@@ -9,8 +9,9 @@ use crate::read::readers::{Readers, SharedOnFailure};
 use crate::read::verify::Verification;
 use crate::tables::events;
 use crate::write::import::{ImportOrder, ImportReport};
-use crate::write::writer::{CommitJob, FileMarksJob, ImportJob, Publish, Writer, WriterMessage, WriterStats};
-use arbiter_core::bead::merge::MergeBase;
+use crate::write::writer::{
+    CommitJob, FileMarksJob, FileNotes, ImportJob, Publish, Writer, WriterMessage, WriterStats,
+};
 use arbiter_core::kernel::time::Timestamp;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -111,25 +112,10 @@ impl Store {
         wait.await.map_err(|_| StoreError::Failed)?
     }
 
-    /// Takes note of what was written of beads to their files: each with the time that the file has, its
-    /// revision and its lists.
-    pub async fn record_file_marks(
-        &self,
-        beads: Vec<(String, Timestamp, u64, MergeBase)>,
-    ) -> Result<(), StoreError> {
+    /// Takes note of what was read from or written to a project's file, in one transaction.
+    pub async fn note_bead_file(&self, notes: FileNotes) -> Result<(), StoreError> {
         let (answer, wait) = oneshot::channel();
-        self.send(WriterMessage::Written(FileMarksJob { beads, digest: None, answer }))?;
-        wait.await.map_err(|_| StoreError::Failed)?
-    }
-
-    /// Takes note of the state in which a project's file was read or written.
-    pub async fn put_bead_file_digest(&self, project: String, digest: String) -> Result<(), StoreError> {
-        let (answer, wait) = oneshot::channel();
-        self.send(WriterMessage::Written(FileMarksJob {
-            beads: vec![],
-            digest: Some((project, digest)),
-            answer,
-        }))?;
+        self.send(WriterMessage::Written(FileMarksJob { notes, answer }))?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 

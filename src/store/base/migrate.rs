@@ -29,6 +29,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "console_reach",
         sql: include_str!("../../../migrations/0011_console_reach.sql"),
     },
+    Migration {
+        id: 12,
+        name: "bead_file_bases",
+        sql: include_str!("../../../migrations/0012_bead_file_bases.sql"),
+    },
 ];
 
 fn checksum(sql: &str) -> String {

@@ -4,7 +4,7 @@ use crate::base::error::StoreError;
 use crate::base::table::{self, Table, get_time};
 use crate::read::queries::snapshot;
 use crate::store::Store;
-use crate::tables::bead_files::{self, FileMark};
+use crate::tables::bead_files::{self, FileBase, FileMark};
 use arbiter_core::bead::Bead;
 use arbiter_core::decision::Decision;
 use arbiter_core::kernel::time::Timestamp;
@@ -41,6 +41,7 @@ pub struct ExportedBead {
     /// Remarks, oldest first.
     pub comments: Vec<ExportedComment>,
     pub mark: Option<FileMark>,
+    pub base: Option<FileBase>,
 }
 
 /// One thing that goes into a file.
@@ -60,6 +61,11 @@ impl Store {
     /// beads by id, then other lines.
     pub async fn export(&self, project: String, mut sink: ExportSink) -> Result<(), StoreError> {
         self.readers.read(move |connection| snapshot(connection, |c| run(c, &project, &mut sink))).await
+    }
+
+    /// Of these ids, those of beads that were deleted here.
+    pub async fn deleted_beads(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        self.readers.read(move |connection| bead_files::deleted(connection, &ids)).await
     }
 
     /// Of these ids, those that no bead has or ever had.
@@ -92,7 +98,8 @@ fn run(connection: &Connection, project: &str, sink: &mut ExportSink) -> Result<
         let id = bead.id.as_str();
         let (edges, comments, mark) =
             (edges(connection, id)?, comments(connection, id)?, bead_files::get(connection, id)?);
-        if !sink(Exported::Bead(Box::new(ExportedBead { bead, edges, comments, mark }))) {
+        let base = bead_files::get_base(connection, project, id)?;
+        if !sink(Exported::Bead(Box::new(ExportedBead { bead, edges, comments, mark, base }))) {
             return Ok(());
         }
     }
@@ -126,7 +133,7 @@ fn edges(connection: &Connection, bead: &str) -> Result<Vec<ExportedEdge>, Store
 fn comments(connection: &Connection, bead: &str) -> Result<Vec<ExportedComment>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, author_id, comment, created_at, kept FROM bead_comments
-         WHERE bead_id = ?1 ORDER BY created_at, id",
+         WHERE bead_id = ?1 ORDER BY created_at, rowid",
     )?;
     let rows = statement.query_map([bead], |row| {
         Ok(ExportedComment {

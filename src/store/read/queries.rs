@@ -12,7 +12,7 @@ use crate::read::ready::DueFilter;
 use crate::read::verify::{Verified, VerifyError};
 use crate::store::Store;
 use crate::tables::agents::AgentFilter;
-use crate::tables::bead_files;
+use crate::tables::bead_files::{self, FileBase};
 use crate::tables::beads::{BeadDetail, BeadFilter};
 use crate::tables::calls::{Granularity, GroupBy, Usage, UsageFilter};
 use crate::tables::comments::CommentTarget;
@@ -123,6 +123,14 @@ queries! {
     projects_with_files() -> Vec<String> = |c| bead_files::projects(c);
     /// The digest of a project's file as it was last read or written.
     bead_file_digest(project: String) -> Option<String> = |c| bead_files::digest(c, &project);
+    /// The bases of a project's file by id.
+    bead_file_bases(project: String) -> Vec<(String, FileBase)> = |c| bead_files::bases(c, &project);
+    /// The report on a project's file, as JSON.
+    bead_file_report(project: String) -> Option<String> = |c| bead_files::report(c, &project);
+    /// The reports on all projects' files, as JSON.
+    bead_file_reports() -> Vec<(String, String)> = |c| bead_files::reports(c);
+    /// Projects whose file is an older project's: the project, the path, the older project.
+    shared_bead_paths() -> Vec<(String, String, String)> = |c| bead_files::shared_paths(c);
     /// An agent.
     agent(id: String) -> Option<Agent> = |c| table::get(c, &id);
     /// A page of agents.

@@ -3,6 +3,7 @@
 use crate::base::error::StoreError;
 use crate::base::table;
 use crate::base::unit_of_work::{Change, Unit, Write};
+use crate::tables::bead_files;
 use crate::tables::comments::{self, CommentTarget};
 use crate::tables::file_locks;
 use crate::tables::state::{cursors, mirror_state};
@@ -13,6 +14,8 @@ use crate::tables::{
 };
 use crate::tables::{providers, runs, tokens};
 use crate::write::readiness::{self, BecameReady};
+use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::project::Project;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 
@@ -30,6 +33,23 @@ pub(crate) fn apply(connection: &Connection, unit: &Unit) -> Result<Vec<BecameRe
     if seeds.is_empty() { Ok(vec![]) } else { readiness::refresh(connection, seeds, unit.at) }
 }
 
+/// Refuses the file of another project, and forgets what was known of the file that a project had before.
+fn own_file(connection: &Connection, project: &Project) -> Result<(), StoreError> {
+    let id = project.id.as_str();
+    let before = table::get::<Project>(connection, id)?.and_then(|row| row.beads_path);
+    if before == project.beads_path {
+        return Ok(());
+    }
+    if let Some(path) = &project.beads_path
+        && let Some(owner) = bead_files::path_owner(connection, path, id)?
+    {
+        let detail =
+            format!("{path} is the bead directory of the project {owner}; a file belongs to one project");
+        return Err(Refusal::conflict("bead-file-taken", detail).into());
+    }
+    bead_files::forget_bases(connection, id)
+}
+
 fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), StoreError> {
     match change {
         Change::Bead(write) => beads::write(connection, write),
@@ -38,6 +58,9 @@ fn change(connection: &Connection, unit: &Unit, change: &Change) -> Result<(), S
         Change::Project(write) => {
             if let Write::Delete { row } = write {
                 decisions::check_no_pending_in(connection, &row.id)?;
+            }
+            if let Write::Insert(row) | Write::Update { row, .. } = write {
+                own_file(connection, row)?;
             }
             table::write(connection, write)
         }

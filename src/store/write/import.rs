@@ -8,6 +8,8 @@ use crate::tables::bead_files::{self, FileMark};
 use crate::tables::{beads, dependencies, leases, search};
 use crate::write::import_edges::{self, PendingEdge};
 use crate::write::readiness;
+use crate::write::{import_comments, import_synced};
+use arbiter_core::bead::file_fields::FileFields;
 use arbiter_core::bead::merge::{MergeBase, MergeVerdict, effective_time, merge_list, verdict};
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Bead, Status};
@@ -17,8 +19,8 @@ use arbiter_core::kernel::ids::{BeadId, ProjectId};
 use arbiter_core::kernel::record::{self, FieldChanges};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::time::Timestamp;
+use rusqlite::Connection;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -55,8 +57,31 @@ pub struct ImportedBead {
     pub edges: Vec<ImportedEdge>,
     pub comments: Vec<ImportedComment>,
     pub kept: Option<String>,
+    /// Set for a line of the project's own file, which is merged with its bead.
+    pub synced: Option<SyncedLine>,
     created: ImportEvent,
     values: Vec<Value>,
+}
+
+/// A line of a project's own file, for a merge.
+#[derive(Clone, Debug, Default)]
+pub struct SyncedLine {
+    /// The text of the bead's lines; `None` if the file does not have the line.
+    pub text: Option<String>,
+    /// The line when file and bead last agreed; without one, the newer side counts.
+    pub before: Option<LineBefore>,
+    /// Pending decisions that the line names.
+    pub gates: Vec<String>,
+    /// True if the line is only to become the base of later merges.
+    pub is_base: bool,
+}
+
+/// A former line.
+#[derive(Clone, Debug)]
+pub struct LineBefore {
+    pub fields: FileFields,
+    /// True if the bead of that moment is stored; otherwise the bead was as the line says.
+    pub is_stored: bool,
 }
 
 /// An event of an import.
@@ -93,7 +118,8 @@ impl ImportedBead {
         let text = serde_json::to_string(&created.data).unwrap_or_default();
         created.data = serde_json::Value::Null;
         let values = bead.values();
-        Self { line, bead, edges, comments, kept, created: ImportEvent::Written(created, text), values }
+        let created = ImportEvent::Written(created, text);
+        Self { line, bead, edges, comments, kept, synced: None, created, values }
     }
 }
 
@@ -149,6 +175,8 @@ pub struct ImportReport {
     pub refused: Vec<(u64, String)>,
     /// Lines that could not be taken beyond those.
     pub refused_omitted: u64,
+    /// Fields that were changed here and in the file: bead and field. The value that lost is a comment.
+    pub conflicts: Vec<(String, String)>,
 }
 
 /// The most refused lines, and the most warnings, that a report lists.
@@ -217,15 +245,15 @@ pub(crate) fn run(
     Ok(report)
 }
 
-struct Import<'a> {
-    connection: &'a Connection,
-    at: Timestamp,
-    project: ProjectId,
+pub(crate) struct Import<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) at: Timestamp,
+    pub(crate) project: ProjectId,
     allow_stale: bool,
-    report: ImportReport,
-    edges: Vec<PendingEdge>,
+    pub(crate) report: ImportReport,
+    pub(crate) edges: Vec<PendingEdge>,
     /// Beads whose readiness has to be computed.
-    seeds: BTreeSet<BeadId>,
+    pub(crate) seeds: BTreeSet<BeadId>,
 }
 
 impl Import<'_> {
@@ -236,13 +264,16 @@ impl Import<'_> {
             Some(ours) if ours.project_id != self.project => {
                 self.report.other_project_ids.push(id.to_owned());
             }
-            Some(ours) => return self.update(&ours, row, emit),
+            Some(ours) => match row.synced.clone() {
+                Some(line) => import_synced::update(self, &ours, row, &line, emit)?,
+                None => return self.update(&ours, row, emit),
+            },
         }
         Ok(())
     }
 
     fn create(&mut self, row: ImportedBead, emit: &mut EmitFn<'_>) -> Result<(), StoreError> {
-        let ImportedBead { bead, edges, comments, kept, created, values, .. } = row;
+        let ImportedBead { bead, edges, comments, kept, synced, created, values, .. } = row;
         match beads::insert(self.connection, &bead, &values) {
             // No row has the id, so one had it once.
             Err(StoreError::Refused(Refusal::Exists { id, .. })) => {
@@ -254,8 +285,9 @@ impl Import<'_> {
         let seen = seen(&bead, &edges);
         let mark = FileMark { updated_at: bead.updated_at, revision: bead.revision, seen, kept };
         bead_files::put(self.connection, bead.id.as_str(), &mark)?;
-        for comment in &comments {
-            add_comment(self.connection, &bead.id, comment)?;
+        import_comments::insert(self.connection, &bead.id, &comments)?;
+        if let Some(line) = &synced {
+            import_synced::created(self, &bead, &edges, comments.len(), line)?;
         }
         emit(created)?;
         let wanted = edges.into_iter().map(|edge| PendingEdge {
@@ -312,13 +344,7 @@ impl Import<'_> {
             self.touch(ours)?;
         }
         has_changed |= self.merge_edges(&ours.id, edges.clone(), &base, emit)?;
-        for comment in &comments {
-            if add_comment(self.connection, &ours.id, comment)? {
-                has_changed = true;
-                let data = json!({"comment_id": comment.id, "author_id": comment.author_id, "comment": comment.text});
-                emit(NewEvent::in_project(EventType::BeadCommented, &self.project, &id, data).into())?;
-            }
-        }
+        has_changed |= import_comments::add(self, &ours.id, &comments, emit)? > 0;
         if differs {
             self.report.tie_kept_local_ids.push(id.clone());
         }
@@ -385,27 +411,9 @@ impl Import<'_> {
     }
 }
 
-fn seen(bead: &Bead, edges: &[ImportedEdge]) -> MergeBase {
+pub(crate) fn seen(bead: &Bead, edges: &[ImportedEdge]) -> MergeBase {
     MergeBase {
         labels: bead.tags.clone(),
         depends_on: edges.iter().map(|edge| edge.depends_on.to_string()).collect(),
     }
-}
-
-/// Adds a comment; says whether it is new. One of the same author, time and words is the same.
-fn add_comment(
-    connection: &Connection,
-    bead: &BeadId,
-    comment: &ImportedComment,
-) -> Result<bool, StoreError> {
-    let at = comment.created_at.to_string();
-    let added = connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO bead_comments (id, bead_id, author_id, comment, created_at, kept)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (
-                 SELECT 1 FROM bead_comments
-                 WHERE bead_id = ?2 AND author_id = ?3 AND comment = ?4 AND created_at = ?5)",
-        )?
-        .execute(params![comment.id, bead.as_str(), comment.author_id, comment.text, at, comment.kept])?;
-    Ok(added == 1)
 }

@@ -5,7 +5,7 @@ use crate::base::error::{StoreError, clone_error, is_fatal, is_full};
 use crate::base::presence::Presence;
 use crate::base::unit_of_work::{Committed, Unit};
 use crate::base::wal::WalWatch;
-use crate::tables::bead_files;
+use crate::tables::bead_files::{self, FileBase};
 use crate::tables::checkpoints::{self, Checkpoint};
 use crate::tables::events;
 use crate::write::apply;
@@ -43,12 +43,25 @@ pub(crate) struct ImportJob {
 }
 
 /// Fields of a bead as written to its file: id, time of change by the file, revision, lists.
-pub(crate) type WrittenBead = (String, Timestamp, u64, MergeBase);
+pub type WrittenBead = (String, Timestamp, u64, MergeBase);
 
-/// Marks of written beads, or of a whole file, that wait for their turn.
+/// What is noted of a project's file after it was read or written.
+#[derive(Debug, Default)]
+pub struct FileNotes {
+    pub project: String,
+    /// Marks of written beads.
+    pub beads: Vec<WrittenBead>,
+    /// Bases that were changed, or removed, by id.
+    pub bases: Vec<(String, Option<FileBase>)>,
+    /// Digest of the file.
+    pub digest: Option<String>,
+    /// Report on the file, as JSON.
+    pub report: Option<String>,
+}
+
+/// Notes that wait for their turn.
 pub(crate) struct FileMarksJob {
-    pub(crate) beads: Vec<WrittenBead>,
-    pub(crate) digest: Option<(String, String)>,
+    pub(crate) notes: FileNotes,
     pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -352,17 +365,23 @@ impl Writer {
     }
 
     fn record_file_marks(&mut self, job: FileMarksJob) {
-        let FileMarksJob { beads, digest, answer } = job;
+        let FileMarksJob { notes, answer } = job;
         if self.failed {
             let _ = answer.send(Err(StoreError::Failed));
             return;
         }
         let outcome = self.in_transaction(|connection, _| {
-            for (id, at, revision, seen) in &beads {
+            for (id, at, revision, seen) in &notes.beads {
                 bead_files::written(connection, id, *at, *revision, seen)?;
             }
-            if let Some((project, digest)) = &digest {
-                bead_files::put_digest(connection, project, digest)?;
+            for (id, base) in &notes.bases {
+                bead_files::put_base(connection, &notes.project, id, base.as_ref())?;
+            }
+            if let Some(digest) = &notes.digest {
+                bead_files::put_digest(connection, &notes.project, digest)?;
+            }
+            if let Some(report) = &notes.report {
+                bead_files::put_report(connection, &notes.project, report)?;
             }
             Ok(((), false))
         });

@@ -4,17 +4,18 @@
 //! while its writer works.
 
 use arbiter_beadfiles::{
-    FileBead, FileEdge, KeptFields, Line, MAX_LINE_BYTES, RawFields, kept_fields, read_line, read_yaml,
+    BYTE_ORDER_MARK, FileBead, FileComment, FileEdge, KeptFields, Line, MAX_LINE_BYTES, RawFields,
+    is_conflict_marker, kept_fields, read_line, read_yaml,
 };
 use arbiter_core::bead::readiness::Gate;
 use arbiter_core::bead::{Approval, Bead, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId, is_valid_id};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES};
+use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES, SyncedLine};
 use serde_json::Map;
-use std::collections::HashSet;
-use std::io::BufRead;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::{BufRead, Cursor};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -77,14 +78,15 @@ pub(crate) fn spawn_reader(
     let (told, warnings) = sync_channel(1);
     std::thread::Builder::new().name("bead-reader".into()).spawn(move || {
         let mut reader = BeadReader {
-            options,
+            format: options.format,
+            rows: RowBuilder { options, gates: HashSet::new(), new_ids: HashMap::new() },
             give,
             batch: Vec::new(),
             warnings: Warnings::default(),
-            gates: HashSet::new(),
             seen: HashSet::new(),
         };
-        match reader.options.format {
+        match reader.format {
+            FileFormat::Jsonl if reader.rows.options.prefix.is_some() => reader.lines_with_new_ids(source),
             FileFormat::Jsonl => reader.lines(source),
             FileFormat::Yaml => reader.documents(source),
         }
@@ -96,12 +98,11 @@ pub(crate) fn spawn_reader(
 }
 
 struct BeadReader {
-    options: ReadOptions,
+    rows: RowBuilder,
+    format: FileFormat,
     give: SyncSender<Vec<Imported>>,
     batch: Vec<Imported>,
     warnings: Warnings,
-    /// Ids of lines that represent this program's decisions.
-    gates: HashSet<String>,
     seen: HashSet<String>,
 }
 
@@ -117,6 +118,22 @@ impl BeadReader {
 
     fn hand_over(&mut self) -> bool {
         self.give.send(std::mem::take(&mut self.batch)).is_ok()
+    }
+
+    /// Reads all lines first, so that new ids are given to all beads at once.
+    fn lines_with_new_ids(&mut self, mut source: Box<dyn BufRead + Send>) {
+        let mut bytes = Vec::new();
+        if let Err(error) = std::io::Read::read_to_end(&mut source, &mut bytes) {
+            self.send(Imported::Broken(format!("the file cannot be read: {error}")));
+            return;
+        }
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let ids = lines.filter_map(|line| match read_line(line.trim_start_matches(BYTE_ORDER_MARK)) {
+            Ok(Line::Bead { bead, .. }) => Some(bead.id),
+            _ => None,
+        });
+        self.rows.give_ids(ids.collect());
+        self.lines(Box::new(Cursor::new(bytes)));
     }
 
     fn lines(&mut self, mut source: Box<dyn BufRead + Send>) {
@@ -139,6 +156,12 @@ impl BeadReader {
                 }
             }
             let goes_on = match std::str::from_utf8(&buffer) {
+                Ok(text) if is_conflict_marker(text) => {
+                    let why = format!("line {number} is the marker of an unresolved merge conflict");
+                    self.send(Imported::Broken(why));
+                    return;
+                }
+                Ok(text) if number == 1 => self.line(number, text.trim_start_matches(BYTE_ORDER_MARK)),
                 Ok(text) => self.line(number, text),
                 Err(_) => self.send(Imported::Refused(number, "it is no UTF-8".to_owned())),
             };
@@ -152,10 +175,10 @@ impl BeadReader {
         match read_line(text) {
             Ok(Line::Blank | Line::Schema) => true,
             Ok(Line::Gate { id }) => {
-                self.gates.insert(id);
+                self.rows.gates.insert(id);
                 true
             }
-            Ok(Line::Tombstone { id }) => {
+            Ok(Line::Tombstone { id, .. }) => {
                 self.warnings.push(number, format!("{id} was deleted there and is left as it is here"));
                 true
             }
@@ -212,62 +235,100 @@ impl BeadReader {
         }
         for (from, to, kind) in edges {
             let edge = ImportedEdge {
-                depends_on: self.id(&to),
+                depends_on: self.rows.id(&to),
                 kind: kind.to_owned(),
                 gate: None,
-                created: (self.options.now, self.options.by.clone()),
+                created: (self.rows.options.now, self.rows.options.by.clone()),
                 kept: None,
             };
-            if !self.send(Imported::Edge(self.id(&from), edge)) {
+            if !self.send(Imported::Edge(self.rows.id(&from), edge)) {
                 return;
             }
         }
     }
 
-    /// An id with the prefix that is wanted.
-    fn id(&self, id: &str) -> BeadId {
-        match (&self.options.prefix, id.rsplit_once('-')) {
-            (Some(prefix), Some((_, rest))) => BeadId::from_trusted(format!("{prefix}-{rest}")),
-            (Some(prefix), None) => BeadId::from_trusted(format!("{prefix}-{id}")),
-            (None, _) => BeadId::from_trusted(id),
-        }
-    }
-
     fn bead(&mut self, line: u64, file: FileBead, kept: KeptFields) -> bool {
+        let options = &self.rows.options;
         let named = file.project_id.as_deref();
-        if let Some(named) = named.filter(|named| *named != self.options.project_id.as_str())
-            && !self.options.any_project
+        if let Some(named) = named.filter(|named| *named != options.project_id.as_str())
+            && !options.any_project
         {
             let why = format!("{} belongs to {}", file.id, project_word(named));
             return self.send(Imported::Refused(line, why));
         }
-        let id = self.id(&file.id);
-        if let Err(problem) = BeadId::parse(id.as_str()) {
+        let mut imported = self.rows.imported(line, file, kept);
+        let id = imported.bead.id.to_string();
+        if let Err(problem) = BeadId::parse(&id) {
             return self.send(Imported::Refused(line, problem.to_string()));
         }
-        if !self.seen.insert(id.to_string()) {
-            return self.send(Imported::Refused(line, format!("{id} is in the file twice")));
+        if !self.seen.insert(id.clone()) {
+            let told = format!("{id} is in the file twice: the newer line counts, with the lists of both");
+            self.warnings.push(line, told);
+            imported.synced = Some(SyncedLine { joins: true, ..SyncedLine::default() });
         }
+        self.send(Imported::Bead(Box::new(imported)))
+    }
+}
+
+/// Translates beads of a file to rows.
+pub(crate) struct RowBuilder {
+    pub(crate) options: ReadOptions,
+    /// Ids of lines that represent this program's decisions.
+    pub(crate) gates: HashSet<String>,
+    /// The new ids of beads, by the ids that the file has.
+    new_ids: HashMap<String, String>,
+}
+
+impl RowBuilder {
+    pub(crate) fn new(options: ReadOptions) -> Self {
+        Self { options, gates: HashSet::new(), new_ids: HashMap::new() }
+    }
+
+    /// Gives ids with the wanted prefix. Beads that would get the same one keep their whole ids behind the prefix.
+    fn give_ids(&mut self, ids: Vec<String>) {
+        let Some(prefix) = self.options.prefix.clone() else { return };
+        let mut taken: HashMap<String, BTreeSet<String>> = HashMap::new();
+        for id in ids {
+            taken.entry(short_id(&prefix, &id)).or_default().insert(id);
+        }
+        for (short, ids) in taken {
+            let is_alone = ids.len() == 1;
+            let new = |id: &String| if is_alone { short.clone() } else { format!("{prefix}-{id}") };
+            self.new_ids.extend(ids.iter().map(|id| (id.clone(), new(id))));
+        }
+    }
+
+    /// An id with the prefix that is wanted.
+    fn id(&self, id: &str) -> BeadId {
+        let new = self.options.prefix.as_ref().map(|prefix| match self.new_ids.get(id) {
+            Some(new) => new.clone(),
+            None => short_id(prefix, id),
+        });
+        new.map_or_else(|| BeadId::from_trusted(id), BeadId::from_trusted)
+    }
+
+    /// Returns whether a dependency stands for a pending decision of this program.
+    pub(crate) fn is_gate(&self, edge: &FileEdge) -> bool {
+        self.gates.contains(&edge.depends_on) || edge.created_by.as_deref() == Some(GATEKEEPER)
+    }
+
+    /// Translates a bead with its lists.
+    pub(crate) fn imported(&self, line: u64, file: FileBead, kept: KeptFields) -> ImportedBead {
+        let mut kept = kept;
+        if file.is_pinned && file.is_ephemeral {
+            kept.0.put(PINNED_EPHEMERAL, "true".to_owned());
+        }
+        let id = self.id(&file.id);
         // The line of a decision may come behind those of beads that wait for it.
-        let is_gate = |edge: &&FileEdge| {
-            self.gates.contains(&edge.depends_on) || edge.created_by.as_deref() == Some(GATEKEEPER)
-        };
-        let edges = file.edges.iter().filter(|edge| !is_gate(edge));
+        let edges = file.edges.iter().filter(|edge| !self.is_gate(edge));
         let edges = edges.map(|edge| self.edge(edge)).collect();
-        let comments = file
-            .comments
-            .iter()
-            .map(|comment| ImportedComment {
-                id: comment.id.clone(),
-                author_id: comment.author.clone(),
-                text: comment.text.clone(),
-                created_at: comment.created_at.unwrap_or(self.options.now),
-                kept: text_of(&comment.kept),
-            })
-            .collect();
+        // A comment without time must have the same one whenever its line is read.
+        let undated = file.created_at.unwrap_or(Timestamp::from_millis(0));
+        let comments = file.comments.iter().map(|comment| imported_comment(comment, undated)).collect();
+        let is_undated = file.updated_at.or(file.created_at).is_none();
         let bead = self.row(id, file);
         let kept = text_of(&kept.0);
-        self.send(Imported::Bead(Box::new(ImportedBead::new(line, bead, edges, comments, kept))))
+        ImportedBead { is_undated, ..ImportedBead::new(line, bead, edges, comments, kept) }
     }
 
     fn edge(&self, edge: &FileEdge) -> ImportedEdge {
@@ -355,11 +416,32 @@ impl BeadReader {
     }
 }
 
+fn short_id(prefix: &str, id: &str) -> String {
+    let rest = id.rsplit_once('-').map_or(id, |(_, rest)| rest);
+    format!("{prefix}-{rest}")
+}
+
+fn imported_comment(comment: &FileComment, undated: Timestamp) -> ImportedComment {
+    let mut kept = comment.kept.clone();
+    if comment.created_at.is_none() {
+        kept.put(NO_TIME, "true".to_owned());
+    }
+    ImportedComment {
+        id: comment.id.clone(),
+        author_id: comment.author.clone(),
+        text: comment.text.clone(),
+        created_at: comment.created_at.unwrap_or(undated),
+        kept: text_of(&kept),
+    }
+}
+
 /// Author of the dependencies that stand for pending decisions.
 pub(crate) const GATEKEEPER: &str = "arbiter:decision";
 /// Markers for a dependency without author or time, so that none is written.
 pub(crate) const NO_AUTHOR: &str = "_no_author";
 pub(crate) const NO_TIME: &str = "_no_time";
+/// Marker for a bead that is ephemeral besides being pinned.
+pub(crate) const PINNED_EPHEMERAL: &str = "_pinned_ephemeral";
 
 fn text_of(kept: &RawFields) -> Option<String> {
     (!kept.is_empty()).then(|| kept.to_json())

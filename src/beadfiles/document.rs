@@ -11,7 +11,7 @@ use arbiter_core::kernel::time::Timestamp;
 use std::collections::HashMap;
 
 /// Byte order mark, as UTF-8.
-const BYTE_ORDER_MARK: char = '\u{feff}';
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The markers that `git` leaves at an unresolved conflict.
 const CONFLICT_MARKERS: [&str; 4] = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
 
@@ -143,7 +143,9 @@ fn source_line(line: &str) -> SourceLine {
     SourceLine { text: line.strip_suffix(end).unwrap_or(line).to_owned(), end }
 }
 
-fn is_conflict_marker(text: &str) -> bool {
+/// Returns whether a line is a marker that `git` leaves at an unresolved conflict.
+pub fn is_conflict_marker(text: &str) -> bool {
+    let text = text.trim_end_matches('\r');
     CONFLICT_MARKERS
         .iter()
         .any(|marker| text.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))

@@ -19,7 +19,9 @@ mod write;
 mod yaml;
 
 pub use bead::{BeadState, FileBead, FileComment, FileEdge, KeptFields};
-pub use document::{Document, Entry, EntryChange, EntryContent, LineNote, read_document};
+pub use document::{
+    BYTE_ORDER_MARK, Document, Entry, EntryChange, EntryContent, LineNote, is_conflict_marker, read_document,
+};
 pub use line::{Line, LineProblem, MAX_FILE_TEXT, MAX_KEPT_BYTES, MAX_LINE_BYTES, read_line};
 pub use lists::new_comments;
 pub use patch::{patch_line, tombstone_line};

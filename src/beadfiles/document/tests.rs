@@ -210,7 +210,7 @@ fn odd_list_goes_back_as_it_came() {
         for entry in &document.entries {
             let after = changed(&document, &entry.id, |bead| bead.title = "New".to_owned());
             let title = crate::spans::value_of(&entry.text, "title").unwrap();
-            let expected = entry.text.replacen(&format!("{title}"), "\"New\"", 1);
+            let expected = entry.text.replacen(title, "\"New\"", 1);
             assert_eq!(after, before.replace(&entry.text, &expected), "{name}: {}", entry.id);
         }
     }

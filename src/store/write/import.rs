@@ -57,6 +57,8 @@ pub struct ImportedBead {
     pub edges: Vec<ImportedEdge>,
     pub comments: Vec<ImportedComment>,
     pub kept: Option<String>,
+    /// True if the file says nothing of its time: it is older than everything.
+    pub is_undated: bool,
     /// Set for a line of the project's own file, which is merged with its bead.
     pub synced: Option<SyncedLine>,
     created: ImportEvent,
@@ -74,6 +76,8 @@ pub struct SyncedLine {
     pub gates: Vec<String>,
     /// True if the line is only to become the base of later merges.
     pub is_base: bool,
+    /// True for another line of a bead in the same file: the lists of both are joined.
+    pub joins: bool,
 }
 
 /// A former line.
@@ -119,7 +123,14 @@ impl ImportedBead {
         created.data = serde_json::Value::Null;
         let values = bead.values();
         let created = ImportEvent::Written(created, text);
-        Self { line, bead, edges, comments, kept, synced: None, created, values }
+        Self { line, bead, edges, comments, kept, is_undated: false, synced: None, created, values }
+    }
+}
+
+impl ImportedBead {
+    /// Returns the time by which the line is compared with a stored bead.
+    pub(crate) fn theirs_at(&self) -> Timestamp {
+        if self.is_undated { Timestamp::from_millis(0) } else { self.bead.updated_at }
     }
 }
 
@@ -301,12 +312,13 @@ impl Import<'_> {
     }
 
     fn update(&mut self, ours: &Bead, row: ImportedBead, emit: &mut EmitFn<'_>) -> Result<(), StoreError> {
+        let theirs_at = row.theirs_at();
         let ImportedBead { bead: theirs, edges, comments, kept, .. } = row;
         let id = ours.id.to_string();
         let mark = bead_files::get(self.connection, &id)?;
         let base = mark.as_ref().map(|mark| mark.seen.clone()).unwrap_or_default();
         let since = mark.as_ref().map(|mark| (mark.updated_at, mark.revision));
-        let mut winner = verdict(effective_time(ours, since), theirs.updated_at);
+        let mut winner = verdict(effective_time(ours, since), theirs_at);
         if winner == MergeVerdict::Stale && self.allow_stale {
             winner = MergeVerdict::File;
         }

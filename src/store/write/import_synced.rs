@@ -54,6 +54,7 @@ pub(crate) fn created(
 struct Pair<'a> {
     ours: &'a Bead,
     theirs: Bead,
+    theirs_at: Timestamp,
     theirs_fields: FileFields,
     ours_fields: FileFields,
     mark: Option<FileMark>,
@@ -66,12 +67,12 @@ impl Pair<'_> {
     }
 
     fn is_file_newer(&self) -> bool {
-        verdict(self.ours_at(), self.theirs.updated_at) == MergeVerdict::File
+        verdict(self.ours_at(), self.theirs_at) == MergeVerdict::File
     }
 
     /// Merges with the line's former text as base.
     fn merged(&self, line: &SyncedLine) -> MergedFields {
-        let Some(before) = &line.before else { return self.merged_by_time() };
+        let Some(before) = &line.before else { return self.merged_by_time(line.joins) };
         let stored = self.base.as_ref().map(|base| &base.bead.fields);
         merge_fields(MergeSides {
             ours_before: stored.filter(|_| before.is_stored).unwrap_or(&before.fields),
@@ -83,8 +84,8 @@ impl Pair<'_> {
     }
 
     /// Without a base the newer side counts, and lists are joined.
-    fn merged_by_time(&self) -> MergedFields {
-        let seen = self.mark.as_ref().map(|mark| mark.seen.clone()).unwrap_or_default();
+    fn merged_by_time(&self, joins: bool) -> MergedFields {
+        let seen = self.mark.as_ref().filter(|_| !joins).map(|mark| mark.seen.clone()).unwrap_or_default();
         let (ours, theirs) = (&self.ours_fields, &self.theirs_fields);
         let winner = if self.is_file_newer() { theirs } else { ours };
         let mut fields = winner.clone();
@@ -108,12 +109,14 @@ pub(crate) fn update(
     line: &SyncedLine,
     emit: &mut EmitFn<'_>,
 ) -> Result<(), StoreError> {
+    let theirs_at = row.theirs_at();
     let ImportedBead { bead: theirs, edges, comments, kept, .. } = row;
     let (connection, project, id) = (import.connection, import.project.to_string(), ours.id.to_string());
     let pair = Pair {
         ours,
         theirs_fields: FileFields::of(&theirs, pairs_of(&edges)),
         theirs,
+        theirs_at,
         ours_fields: FileFields::of(ours, edge_pairs(connection, &id)?),
         mark: bead_files::get(connection, &id)?,
         base: bead_files::get_base(connection, &project, &id)?,

@@ -155,6 +155,28 @@ pub fn check(bead: &Bead) -> Result<(), Refusal> {
     problems.finish()
 }
 
+/// Checks the fields that changed: others may come from a file with other rules.
+fn check_changes(before: &Bead, after: &Bead) -> Result<(), Refusal> {
+    let mut tested = after.clone();
+    for (is_same, field, valid) in [
+        (before.title == after.title, &mut tested.title, "unchanged"),
+        (before.description == after.description, &mut tested.description, ""),
+        (before.acceptance_criteria == after.acceptance_criteria, &mut tested.acceptance_criteria, ""),
+        (before.bead_type == after.bead_type, &mut tested.bead_type, "task"),
+    ] {
+        if is_same {
+            valid.clone_into(field);
+        }
+    }
+    if before.tags == after.tags {
+        tested.tags.clear();
+    }
+    if before.assigned_to == after.assigned_to {
+        tested.assigned_to = None;
+    }
+    check(&tested)
+}
+
 /// Checks the type of a dependency.
 pub fn check_edge_type(kind: &str) -> Result<(), Refusal> {
     let mut problems = Problems::default();
@@ -209,7 +231,7 @@ impl BeadPatch {
             let detail = "is held: release the bead first";
             return Err(Refusal::conflict(ProblemCode::BeadHeld, format!("bead {} {detail}", bead.id)));
         }
-        check(&after)?;
+        check_changes(bead, &after)?;
         Ok(after)
     }
 
@@ -230,5 +252,24 @@ impl BeadPatch {
             remove.extend(gone.map(|(id, _)| edge(id.as_str())));
         }
         (add, remove)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_checks_only_what_it_changes() {
+        let new = NewBead { title: "t".into(), project_id: "p".into(), ..NewBead::default() };
+        let built = new.build(BeadId::from_trusted("a-1"), Timestamp::from_millis(0)).unwrap().0;
+        let long = "x".repeat(MAX_TEXT + 1);
+        let odd = Bead { description: long.clone(), bead_type: "agent".into(), ..built };
+        let title = BeadPatch { title: Some("new".into()), ..BeadPatch::default() };
+        assert_eq!(title.apply(&odd).unwrap().title, "new");
+        let text = BeadPatch { description: Some(long + "x"), ..BeadPatch::default() };
+        assert!(text.apply(&odd).is_err());
+        let kind = BeadPatch { bead_type: Some("robot".into()), ..BeadPatch::default() };
+        assert!(kind.apply(&odd).is_err());
     }
 }

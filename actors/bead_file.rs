@@ -8,11 +8,16 @@ pub(crate) mod directory;
 pub(crate) mod disk;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod merge;
+pub(crate) mod report;
+pub(crate) mod sync;
+pub(crate) mod watch;
 pub(crate) mod whole_file;
 
 use crate::bead_file::actor::{BeadFilesActor, Command};
 use crate::bead_file::export::{BeadWriter, FileDialect};
 use crate::bead_file::import::{FileFormat, ReadOptions, Warnings};
+use crate::bead_file::report::BeadFileReport;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::event::bus::BusHandle;
@@ -68,6 +73,14 @@ pub struct ImportRequest {
     pub allow_stale: bool,
     pub prefix: Option<String>,
     pub any_project: bool,
+}
+
+impl ImportRequest {
+    /// Returns whether the request asks for nothing but the import itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_flag = self.dry_run || self.strict || self.allow_stale || self.any_project;
+        !has_flag && self.prefix.is_none()
+    }
 }
 
 /// Result of an import.
@@ -137,6 +150,25 @@ impl BeadFilesHandle {
         self.require_bead_file(project).await?;
         let ask = |answer| Command::Export { dialect, answer };
         self.0.bead_files.ask(project.as_str(), ask).await
+    }
+
+    /// Returns the report on a project's file; `None` if it was never looked at.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn report(&self, project: &ProjectId) -> Result<Option<BeadFileReport>, Error> {
+        let stored = self.0.store.bead_file_report(project.to_string()).await?;
+        Ok(stored.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Returns the reports of all projects with files.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn reports(&self) -> Result<Vec<(String, BeadFileReport)>, Error> {
+        let stored = self.0.store.bead_file_reports().await?;
+        let parse = |(project, text): (String, String)| Some((project, serde_json::from_str(&text).ok()?));
+        Ok(stored.into_iter().filter_map(parse).collect())
     }
 
     async fn require_bead_file(&self, project: &ProjectId) -> Result<(), Error> {
@@ -231,18 +263,8 @@ pub(crate) async fn import_file(
     if request.prefix.as_deref().is_some_and(|prefix| !is_valid_id(prefix)) {
         return Err(Refusal::field("prefix", "must be the beginning of an id").into());
     }
-    let agents = shared.store.started_agents().await?;
-    let agents: HashSet<String> = agents.iter().map(|agent| agent.id.to_string()).collect();
-    let now = shared.clock.now();
-    let options = ReadOptions {
-        format: request.format,
-        project_id: project.clone(),
-        agents,
-        prefix: request.prefix,
-        any_project: request.any_project,
-        now,
-        by: caller.name.clone(),
-    };
+    let options = read_options(shared, caller, project, &request).await?;
+    let now = options.now;
     let (content, warnings) = import::spawn_reader(source, options).map_err(|source| StoreError::Io {
         operation: "start",
         path: "a reader of beads".to_owned(),
@@ -262,6 +284,25 @@ pub(crate) async fn import_file(
     let warnings: Warnings =
         tokio::task::spawn_blocking(move || warnings.recv().unwrap_or_default()).await.unwrap_or_default();
     Ok(ImportOutcome { source: name.to_owned(), report, warnings, dry_run: request.dry_run })
+}
+
+/// Collects what the reader of a file has to know.
+pub(crate) async fn read_options(
+    shared: &Services,
+    caller: &Caller,
+    project: &ProjectId,
+    request: &ImportRequest,
+) -> Result<ReadOptions, Error> {
+    let agents = shared.store.started_agents().await?;
+    Ok(ReadOptions {
+        format: request.format,
+        project_id: project.clone(),
+        agents: agents.iter().map(|agent| agent.id.to_string()).collect(),
+        prefix: request.prefix.clone(),
+        any_project: request.any_project,
+        now: shared.clock.now(),
+        by: caller.name.clone(),
+    })
 }
 
 /// Tells the actors of files of what happens to their beads.

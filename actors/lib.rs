@@ -48,6 +48,7 @@ pub use bead::status_change::StatusChange;
 pub use bead::{BeadAction, BeadEdit, BeadsHandle, ClaimedBead, LeaseGrant};
 pub use bead_file::export::FileDialect;
 pub use bead_file::import::{FileFormat, Warnings};
+pub use bead_file::report::{BeadFileLine, BeadFileReport, BeadFileState};
 pub use bead_file::{BeadFilesHandle, ExportOutcome, ImportOutcome, ImportRequest, SpooledFile};
 pub use call::budget::BudgetsHandle;
 pub use call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, RemoteScope};

@@ -1,10 +1,11 @@
 //! Starts and stops threads, store, vault, recovery and actors, in that order.
 
+use crate::caller::Caller;
 use crate::context::SharedContext;
 use crate::dispatch::dispatcher::DispatcherHandle;
 use crate::dispatch::pull::PullsHandle;
 use crate::error::Error;
-use crate::event::bus::Backlog;
+use crate::event::bus::{Backlog, LogLine};
 use crate::event::subscription::Delivery;
 use crate::handles::Handles;
 use crate::orchestrator::OrchestratorHandle;
@@ -20,7 +21,9 @@ use arbiter_core::agent;
 use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::event::EventFilter;
 use arbiter_core::kernel::event_type::EventType;
+use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::notification;
+use arbiter_core::project::edit::ProjectPatch;
 use arbiter_store::{Change, DirectoryLock, Options, Store, StoreError, Unit};
 use arbiter_vault::{Iterations, Vault, VaultError};
 use std::sync::Arc;
@@ -105,6 +108,7 @@ pub async fn start(
     recovery::start_all(&shared).await?;
     sync_rules(&shared).await?;
     watch_events(&shared).await?;
+    detach_shared_bead_paths(&shared).await?;
     crate::bead_file::watch_events(&shared.bead_files.0).await?;
     shared.dispatch.dispatcher.ensure_started(SINGLETON_ID);
     Ok(ActorSystem {
@@ -124,6 +128,24 @@ async fn sync_rules(shared: &SharedContext) -> Result<(), Error> {
         let mut unit = Unit::new(shared.clock.now(), "system", "configuration");
         unit.change(Change::BlockingRule(wanted));
         shared.store.commit(unit).await?;
+    }
+    Ok(())
+}
+
+/// Takes a bead directory away from younger projects that have the same one, as an older version allowed.
+async fn detach_shared_bead_paths(shared: &Arc<SharedContext>) -> Result<(), Error> {
+    let caller = Caller::named("beads");
+    for (project, path, owner) in shared.store.shared_bead_paths().await? {
+        let patch = ProjectPatch { beads_path: Some(None), ..ProjectPatch::default() };
+        let id = ProjectId::from_trusted(project.as_str());
+        shared.projects.update(&caller, &id, patch).await?;
+        let message = format!(
+            "{path} is the bead directory of the project {owner}, which is older; {project} is detached from it"
+        );
+        tracing::warn!(target: "integration", project, message, "a file of beads");
+        let data = serde_json::json!({"level": "WARN", "message": message});
+        let line = LogLine { source: "beads", project_id: Some(project.clone()), subject: project, data };
+        shared.bus.log(&caller, line).await?;
     }
     Ok(())
 }

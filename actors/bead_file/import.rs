@@ -47,6 +47,9 @@ pub(crate) struct ReadOptions {
     pub(crate) by: String,
 }
 
+/// Comment at the beginning of a YAML document that names its file.
+pub(crate) const YAML_FILE: &str = "# file: ";
+
 /// The longest text about one line in a report, in bytes.
 const MAX_LINE_REPORT: usize = 500;
 
@@ -218,16 +221,19 @@ impl BeadReader {
             if document.trim().is_empty() {
                 continue;
             }
+            let name = document.trim_start().strip_prefix(YAML_FILE).and_then(|rest| rest.lines().next());
+            let place = name.map(|name| format!("{name}: ")).unwrap_or_default();
             let goes_on = match read_yaml(document) {
                 Ok(read) => {
-                    read.warnings.into_iter().for_each(|what| self.warnings.push(begins, what));
+                    let warnings = read.warnings.into_iter();
+                    warnings.for_each(|what| self.warnings.push(begins, format!("{place}{what}")));
                     let target = read.bead.id.clone();
                     edges.extend(
                         read.foreign_edges.into_iter().map(|(from, kind)| (from, target.clone(), kind)),
                     );
                     self.bead(begins, read.bead, KeptFields(read.kept))
                 }
-                Err(problem) => self.send(Imported::Refused(begins, problem.to_string())),
+                Err(problem) => self.send(Imported::Refused(begins, format!("{place}{problem}"))),
             };
             if !goes_on {
                 return;
@@ -328,7 +334,9 @@ impl RowBuilder {
         let is_undated = file.updated_at.or(file.created_at).is_none();
         let bead = self.row(id, file);
         let kept = text_of(&kept.0);
-        ImportedBead { is_undated, ..ImportedBead::new(line, bead, edges, comments, kept) }
+        let mut imported = ImportedBead::new(line, bead, edges, comments, kept);
+        imported.is_undated = is_undated;
+        imported
     }
 
     fn edge(&self, edge: &FileEdge) -> ImportedEdge {

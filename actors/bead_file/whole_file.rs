@@ -4,7 +4,7 @@
 
 use crate::bead_file::ExportOutcome;
 use crate::bead_file::directory::BeadDirectory;
-use crate::bead_file::disk::{self, BeadFile, DisplacedFile, FileRead, FileSnapshot, ReplaceOutcome};
+use crate::bead_file::disk::{self, BeadFile, FileRead, FileSnapshot, ReplaceOutcome};
 use crate::bead_file::export::{BeadWriter, FileDialect, WrittenMark};
 use crate::bead_file::import::FileFormat;
 use crate::error::Error;
@@ -26,8 +26,6 @@ const WRITE_AHEAD: usize = 256;
 pub(crate) struct OpenedFile {
     pub(crate) format: FileFormat,
     pub(crate) content: Box<dyn BufRead + Send>,
-    pub(crate) version: Option<Stamp>,
-    pub(crate) digest: String,
 }
 
 /// Returns the refusal for a file that cannot be read or written.
@@ -38,22 +36,15 @@ pub(crate) fn unusable(reason: impl Into<String>) -> Error {
 /// Opens what there is: the file, else the YAML files of an older tree; `None` when there is neither.
 pub(crate) async fn open(directory: &BeadDirectory) -> Result<Option<OpenedFile>, Error> {
     match disk::read(directory, BeadFile::Shared).await {
-        FileRead::Present(file) => Ok(Some(OpenedFile {
-            format: FileFormat::Jsonl,
-            content: Box::new(Cursor::new(file.bytes)),
-            version: Some(file.stamp),
-            digest: file.digest,
-        })),
+        FileRead::Present(file) => {
+            Ok(Some(OpenedFile { format: FileFormat::Jsonl, content: Box::new(Cursor::new(file.bytes)) }))
+        }
         FileRead::Refused(reason) => Err(unusable(reason)),
         FileRead::Absent => {
             let files = disk::read_yaml(directory).await.map_err(unusable)?;
             let text: String = files.iter().map(|file| format!("---\n{}\n", file.text)).collect();
-            Ok((!files.is_empty()).then(|| OpenedFile {
-                format: FileFormat::Yaml,
-                content: Box::new(Cursor::new(text)),
-                version: None,
-                digest: String::new(),
-            }))
+            Ok((!files.is_empty())
+                .then(|| OpenedFile { format: FileFormat::Yaml, content: Box::new(Cursor::new(text)) }))
         }
     }
 }
@@ -62,10 +53,7 @@ pub(crate) async fn open(directory: &BeadDirectory) -> Result<Option<OpenedFile>
 pub(crate) struct WrittenFile {
     pub(crate) outcome: ExportOutcome,
     pub(crate) version: Option<Stamp>,
-    pub(crate) digest: String,
     pub(crate) notes: Vec<WrittenMark>,
-    /// The file that was there.
-    pub(crate) displaced: Option<DisplacedFile>,
 }
 
 /// Replaces a project's file by what the store holds, unless it has that content or knows more.
@@ -97,13 +85,11 @@ pub(crate) async fn write(
         removed_labels: new.removed_labels,
     };
     if let Some(old) = old.as_ref().filter(|old| old.bytes == new.text.as_bytes()) {
-        let (version, digest) = (Some(old.stamp), old.digest.clone());
-        return Ok(WrittenFile { outcome, version, digest, notes: new.notes, displaced: None });
+        return Ok(WrittenFile { outcome, version: Some(old.stamp), notes: new.notes });
     }
-    let (now, displaced) = replace(directory, target, old.as_ref(), new.text).await?;
+    let now = replace(directory, target, old.as_ref(), new.text).await?;
     outcome.is_written = true;
-    let (version, digest) = (Some(now.stamp), now.digest);
-    Ok(WrittenFile { outcome, version, digest, notes: new.notes, displaced })
+    Ok(WrittenFile { outcome, version: Some(now.stamp), notes: new.notes })
 }
 
 /// Replaces a file; what another program wrote in the last moment gets its place back.
@@ -112,13 +98,13 @@ async fn replace(
     target: BeadFile,
     old: Option<&FileSnapshot>,
     text: String,
-) -> Result<(FileSnapshot, Option<DisplacedFile>), Error> {
+) -> Result<FileSnapshot, Error> {
     let changed = || {
         let path = directory.path().join(target.name());
         unusable(format!("{} was changed meanwhile", path.display()))
     };
     match disk::replace(directory, target, old, text.into()).await {
-        ReplaceOutcome::Replaced { now, displaced } => Ok((now, displaced)),
+        ReplaceOutcome::Replaced { now, .. } => Ok(now),
         ReplaceOutcome::Overtaken { now, displaced } => {
             let bytes = displaced.snapshot.bytes.clone();
             if let ReplaceOutcome::Replaced { .. } = disk::replace(directory, target, Some(&now), bytes).await

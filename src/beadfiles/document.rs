@@ -77,6 +77,18 @@ pub enum EntryChange {
     Put { id: String, line: String },
     /// Removes the lines of a bead.
     Remove { id: String },
+    /// Appends a line that is about no bead.
+    Append { line: String },
+}
+
+impl EntryChange {
+    /// Returns the id of the bead; `None` for a line about none.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Put { id, .. } | Self::Remove { id } => Some(id),
+            Self::Append { .. } => None,
+        }
+    }
 }
 
 /// One understood line.
@@ -211,6 +223,16 @@ impl Document {
         self.by_id.get(id).and_then(|at| self.entries.get(*at))
     }
 
+    /// Returns whether the file has no lines.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Returns whether the file has a line with this text.
+    pub fn has_line(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.text == text)
+    }
+
     /// Returns the file's bytes with these changes; every byte outside of changed lines stays.
     pub fn with_changes(&self, changes: &[EntryChange]) -> Vec<u8> {
         // By line: its new text, or nothing for a line that goes.
@@ -219,6 +241,10 @@ impl Document {
             let (id, new) = match change {
                 EntryChange::Put { id, line } => (id, Some(line)),
                 EntryChange::Remove { id } => (id, None),
+                EntryChange::Append { line } => {
+                    appended.push(line);
+                    continue;
+                }
             };
             let Some(entry) = self.entry_of(id) else {
                 appended.extend(new);

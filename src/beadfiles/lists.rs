@@ -64,11 +64,10 @@ pub(crate) fn edges(raw: Option<&str>, id: &str) -> List<FileEdge> {
             items.push(edge);
             continue;
         };
-        let target = edge.depends_on.clone();
         if rank(&items[at].kind) < rank(&edge.kind) {
             items[at] = edge;
         }
-        read.keep(format!("two dependencies on {target}: {} counts, the other is kept", items[at].kind));
+        read.keep("of two dependencies on one bead, the one that holds back counts; both are kept".to_owned());
     }
     read.items = items;
     read

@@ -1,6 +1,7 @@
 //! Projects as they are shown.
 
 use crate::http::wire::schema::{any_object, maybe_time, time, word};
+use arbiter_actors::{BeadFileLine, BeadFileReport};
 use arbiter_core::agent::Agent;
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::project::{Project, Status};
@@ -22,6 +23,8 @@ pub struct ProjectView {
     branch: Option<String>,
     /// The directory of its bead files.
     beads_path: Option<String>,
+    /// State of its bead file; null if there is none.
+    bead_file: Option<BeadFileView>,
     /// Prefix of the ids of new beads; null: `bd`.
     bead_prefix: Option<String>,
     /// Reason why its work is not dispatched at present, if it is parked.
@@ -51,14 +54,47 @@ pub struct ProjectView {
     revision: u64,
 }
 
-impl From<Project> for ProjectView {
-    fn from(project: Project) -> Self {
+/// State of a project's bead file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BeadFileView {
+    /// `in_sync`, `stopped` (others are in the middle of a change) or `failed` (it is tried again).
+    state: &'static str,
+    /// Reason why nothing is written.
+    reason: Option<String>,
+    /// Lines that stop the file or are kept as they are, at most 100.
+    lines: Vec<BeadFileLineView>,
+    /// Number of such lines.
+    lines_total: u64,
+}
+
+/// A line of a bead file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BeadFileLineView {
+    /// Its number, from 1.
+    line: u64,
+    /// Message.
+    detail: String,
+}
+
+impl From<BeadFileReport> for BeadFileView {
+    fn from(report: BeadFileReport) -> Self {
+        let BeadFileReport { state, reason, lines, lines_total } = report;
+        let line = |line: BeadFileLine| BeadFileLineView { line: line.line, detail: line.detail };
+        Self { state: state.as_str(), reason, lines: lines.into_iter().map(line).collect(), lines_total }
+    }
+}
+
+impl ProjectView {
+    /// Shows a project and the state of its bead file.
+    pub fn new(project: Project, report: Option<BeadFileReport>) -> Self {
+        let report = report.filter(|_| project.beads_path.is_some());
         Self {
             id: project.id.as_str().to_owned(),
             name: project.name,
             git_repo: project.git_repo,
             branch: project.branch,
             beads_path: project.beads_path,
+            bead_file: report.map(BeadFileView::from),
             bead_prefix: project.bead_prefix,
             parked: project.parked,
             max_parallel: project.max_parallel,

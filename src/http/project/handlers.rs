@@ -19,6 +19,7 @@ use arbiter_store::{AgentFilter, BeadFilter, DecisionFilter, PageRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use warp::http::{Method, StatusCode};
 
 const COLLECTION: &str = "/api/v1/projects";
@@ -174,15 +175,21 @@ async fn row(request: &ApiRequest) -> Result<Project, ApiError> {
     found.ok_or_else(|| ApiError::not_found("project", request.param("id")))
 }
 
-fn answer(project: Project) -> Result<Reply, ApiError> {
+async fn answer(request: &ApiRequest, project: Project) -> Result<Reply, ApiError> {
     let revision = project.revision;
-    Reply::entity(&ProjectView::from(project), revision)
+    let report = request.handles().bead_files.report(&project.id).await?;
+    Reply::entity(&ProjectView::new(project, report), revision)
 }
 
 async fn list(request: ApiRequest) -> Result<Reply, ApiError> {
     let status = request.query.word("status", Status::parse)?;
     let page = request.handles().store.projects(status, request.within(), request.page()?).await?;
-    Reply::page::<_, ProjectView>(request.page_link(), page)
+    let mut reports: BTreeMap<_, _> = request.handles().bead_files.reports().await?.into_iter().collect();
+    let view = |project: Project| {
+        let report = reports.remove(project.id.as_str());
+        ProjectView::new(project, report)
+    };
+    Reply::page::<_, ProjectView>(request.page_link(), page.map(view))
 }
 
 async fn create(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiError> {
@@ -199,12 +206,12 @@ async fn create(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiE
         is_sticky: body.is_sticky,
     };
     let project = request.handles().projects.create(&request.caller()?, new).await?;
-    let (revision, view) = (project.revision, ProjectView::from(project));
+    let (revision, view) = (project.revision, ProjectView::new(project, None));
     Ok(Reply::created(&view, COLLECTION, &view.id)?.with_revision(revision))
 }
 
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
-    answer(row(&request).await?)
+    answer(&request, row(&request).await?).await
 }
 
 async fn update(request: ApiRequest, body: ProjectPatchBody) -> Result<Reply, ApiError> {
@@ -219,7 +226,8 @@ async fn update(request: ApiRequest, body: ProjectPatchBody) -> Result<Reply, Ap
         is_perpetual: body.is_perpetual,
         is_sticky: body.is_sticky,
     };
-    answer(request.handles().projects.update(&request.caller()?, &id(&request), patch).await?)
+    let project = request.handles().projects.update(&request.caller()?, &id(&request), patch).await?;
+    answer(&request, project).await
 }
 
 /// A whole project as a patch of all its fields.
@@ -248,7 +256,7 @@ async fn remove(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn close(request: ApiRequest) -> Result<Reply, ApiError> {
     match request.handles().projects.close(&request.caller()?, &id(&request)).await? {
-        CloseOutcome::Closed(project) => answer(*project),
+        CloseOutcome::Closed(project) => answer(&request, *project).await,
         CloseOutcome::Asked(decision) => {
             let view = DecisionView::from(*decision);
             Ok(Reply::created(&view, "/api/v1/decisions", &view.id)?.with_status(StatusCode::ACCEPTED))
@@ -258,15 +266,18 @@ async fn close(request: ApiRequest) -> Result<Reply, ApiError> {
 
 async fn park(request: ApiRequest, body: ParkBody) -> Result<Reply, ApiError> {
     let rest = Parking::Yes(body.reason);
-    answer(request.handles().projects.park(&request.caller()?, &id(&request), rest).await?)
+    let project = request.handles().projects.park(&request.caller()?, &id(&request), rest).await?;
+    answer(&request, project).await
 }
 
 async fn resume(request: ApiRequest) -> Result<Reply, ApiError> {
-    answer(request.handles().projects.park(&request.caller()?, &id(&request), Parking::No).await?)
+    let project = request.handles().projects.park(&request.caller()?, &id(&request), Parking::No).await?;
+    answer(&request, project).await
 }
 
 async fn reopen(request: ApiRequest) -> Result<Reply, ApiError> {
-    answer(request.handles().projects.reopen(&request.caller()?, &id(&request)).await?)
+    let project = request.handles().projects.reopen(&request.caller()?, &id(&request)).await?;
+    answer(&request, project).await
 }
 
 async fn state(request: ApiRequest) -> Result<Reply, ApiError> {

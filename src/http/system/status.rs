@@ -35,6 +35,8 @@ struct SystemView {
     restarts: BTreeMap<String, u64>,
     /// State of the notices to the webhook receiver; null without a receiver.
     notices: Option<NoticesView>,
+    /// What is to be known of bead files, by project; those that are in sync are left out.
+    bead_files: BTreeMap<String, String>,
     /// The number of the newest event.
     event_seq: u64,
     /// State of the bridge to Temporal: `off`, `connecting`, `connected` or `waiting_for_vault`.
@@ -156,11 +158,21 @@ async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
         actors: status.actors.into_iter().collect(),
         restarts: status.restarts.into_iter().collect(),
         notices: handles.notifier.state().map(NoticesView::from),
+        bead_files: bead_files(&request).await?,
         event_seq: handles.store.stats().last_seq.load(Ordering::Acquire),
         temporal: request.context.temporal(),
         temporal_lag,
         temporal_depth,
     })
+}
+
+/// Returns a sentence on each bead file that is not in sync, of the projects that the caller may see.
+async fn bead_files(request: &ApiRequest) -> Result<BTreeMap<String, String>, ApiError> {
+    let within = request.within();
+    let is_seen = |project: &String| within.as_ref().is_none_or(|projects| projects.contains(project));
+    let reports = request.handles().bead_files.reports().await?;
+    let told = reports.into_iter().filter(|(project, report)| is_seen(project) && !report.is_clean());
+    Ok(told.map(|(project, report)| (project, report.message())).collect())
 }
 
 /// Counts the events and entities that wait to be mirrored to a Temporal server.

@@ -35,6 +35,12 @@ pub struct BaseBead {
     /// Pending decisions about it that the file has.
     #[serde(default)]
     pub gates: Vec<String>,
+    /// The line that this program replaced by the present one.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// Time at which this program wrote the line; `None` if others did.
+    #[serde(default)]
+    pub written_at: Option<Timestamp>,
 }
 
 fn base(line: String, fields: &str) -> FileBase {

@@ -14,6 +14,7 @@ use crate::tables::{
 };
 use crate::tables::{providers, runs, tokens};
 use crate::write::readiness::{self, BecameReady};
+use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::project::Project;
 use rusqlite::Connection;
@@ -45,7 +46,7 @@ fn own_file(connection: &Connection, project: &Project) -> Result<(), StoreError
     {
         let detail =
             format!("{path} is the bead directory of the project {owner}; a file belongs to one project");
-        return Err(Refusal::conflict("bead-file-taken", detail).into());
+        return Err(Refusal::conflict(ProblemCode::Conflict, detail).into());
     }
     bead_files::forget_bases(connection, id)
 }

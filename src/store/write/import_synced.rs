@@ -44,8 +44,12 @@ pub(crate) fn created(
     line: &SyncedLine,
 ) -> Result<(), StoreError> {
     let Some(text) = &line.text else { return Ok(()) };
-    let bead_before =
-        BaseBead { fields: FileFields::of(bead, pairs_of(edges)), comments, gates: line.gates.clone() };
+    let bead_before = BaseBead {
+        fields: FileFields::of(bead, pairs_of(edges)),
+        comments,
+        gates: line.gates.clone(),
+        ..BaseBead::default()
+    };
     let base = FileBase { line: text.clone(), bead: bead_before };
     bead_files::put_base(import.connection, import.project.as_str(), bead.id.as_str(), Some(&base))
 }
@@ -124,6 +128,7 @@ pub(crate) fn update(
     if line.is_base {
         return adopt(import, &pair, &comments, line);
     }
+    let is_from_base = line.before.as_ref().is_some_and(|before| before.is_stored);
     let merged = pair.merged(line);
     let after = ours.with_file_fields(&merged.fields);
     let change = FieldChanges::between(ours, &after, Some("imported"));
@@ -156,11 +161,16 @@ pub(crate) fn update(
     let mark = FileMark { updated_at, revision, seen: seen(&pair.theirs, &edges), kept };
     bead_files::put(connection, &id, &mark)?;
     let Some(text) = &line.text else { return Ok(()) };
-    let written = known.len() - unwritten(&known, &comments, pair.base.as_ref());
+    let written = known.len() - unwritten(&known, &comments, pair.base.as_ref().filter(|_| is_from_base));
     let new = import_comments::keys(connection, &ours.id)?
         .len()
         .saturating_sub(known.len() + merged.conflicts.len());
-    let bead = BaseBead { fields: merged.base, comments: written + new, gates: line.gates.clone() };
+    let bead = BaseBead {
+        fields: merged.base,
+        comments: written + new,
+        gates: line.gates.clone(),
+        ..BaseBead::default()
+    };
     let base = FileBase { line: text.clone(), bead };
     bead_files::put_base(connection, &project, &id, Some(&base))
 }
@@ -189,7 +199,7 @@ fn adopt(
     fields.depends_on.clone_from(&pair.theirs_fields.depends_on);
     let known = import_comments::keys(import.connection, &pair.ours.id)?;
     let comments = known.len() - import_comments::missing(&known, comments);
-    let bead = BaseBead { fields, comments, gates: line.gates.clone() };
+    let bead = BaseBead { fields, comments, gates: line.gates.clone(), ..BaseBead::default() };
     let base = FileBase { line: text.clone(), bead };
     import.report.unchanged += 1;
     bead_files::put_base(import.connection, import.project.as_str(), pair.ours.id.as_str(), Some(&base))

@@ -95,14 +95,27 @@ impl Import {
             }
         };
         if session.output.format() == OutputFormat::Json {
-            return session.output.json(&report);
+            session.output.json(&report)?;
+            return refuse_empty(&report);
         }
         session.output.text(&summary(&report))?;
         for (name, told) in [("refused", "not taken"), ("warnings", "taken, but")] {
             print_lines(&report[name], told);
         }
-        Ok(())
+        refuse_empty(&report)
     }
+}
+
+/// Fails if lines were refused and none was taken: a script must not take that for an import.
+fn refuse_empty(report: &Value) -> Result<(), Failure> {
+    let count = |name: &str| report[name].as_u64().unwrap_or(0);
+    let taken: u64 = ["created", "updated", "skipped", "memories"].into_iter().map(count).sum();
+    let left_out = ["refused", "other_project_ids", "deleted_ids"];
+    let is_refused = left_out.iter().any(|name| report[*name].as_array().is_some_and(|all| !all.is_empty()));
+    if taken > 0 || !is_refused {
+        return Ok(());
+    }
+    Err(Failure::Failed("no line of the file was taken".to_owned()))
 }
 
 /// Opens what is to be sent. Files in a repository are others': none is opened over a link.
@@ -142,7 +155,7 @@ fn open_in(directory: &Directory) -> Result<UploadSource, Failure> {
     for name in names.iter().map(Path::new).filter(|name| is_yaml(name)) {
         let left = MAX_UPLOAD_BYTES.saturating_sub(text.len() as u64);
         let own = open_foreign(directory, name, left).and_then(ForeignFile::into_text);
-        text.push_str("---\n");
+        text.push_str(&format!("---\n# file: {}\n", name.display()));
         text.push_str(&own.map_err(|error| input_file::failed(&directory.path().join(name), error))?);
         text.push('\n');
     }

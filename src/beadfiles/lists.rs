@@ -67,7 +67,9 @@ pub(crate) fn edges(raw: Option<&str>, id: &str) -> List<FileEdge> {
         if rank(&items[at].kind) < rank(&edge.kind) {
             items[at] = edge;
         }
-        read.keep("of two dependencies on one bead, the one that holds back counts; both are kept".to_owned());
+        read.keep(
+            "of two dependencies on one bead, the one that holds back counts; both are kept".to_owned(),
+        );
     }
     read.items = items;
     read

@@ -23,7 +23,7 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
     ("file-locks", &["expires_at"]),
     ("tokens", &["last_used_at"]),
     ("vault", &["unlocked_at"]),
-    ("budgets", &["left_usd", "renews_at", "reserved_usd", "spent_usd", "warned"]),
+    ("budgets", &["left_usd", "renews_at", "reserved_usd", "since", "spent_usd", "warned"]),
 ];
 
 /// Copies a data directory and restores its modes, of which Git keeps only the executable bit.

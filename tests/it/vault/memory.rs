@@ -200,12 +200,13 @@ async fn replaced_key_leaves_memory_while_the_vault_is_open() {
     let connections = provider.connection_count();
     assert_eq!(probe.ask("PUT", "keys/key_main", json!({"value": second.text()})).await.0, 200);
     probe.harness.act("providers/main/heartbeat", Value::Null).await;
-    assert_eq!(provider.connection_count(), connections + 1, "the second key has a connection of its own");
+    let second_connections = provider.connection_count();
+    assert!(second_connections > connections, "the second key has a connection of its own");
     probe.wait_until_gone(&[&first]).await;
     probe.wait_until_found(&second).await;
     assert_eq!(probe.ask("PATCH", "providers/main", json!({"api_key": third.text()})).await.0, 200);
     probe.harness.act("providers/main/heartbeat", Value::Null).await;
-    assert_eq!(provider.connection_count(), connections + 2, "the third key has a connection of its own");
+    assert!(provider.connection_count() > second_connections, "the third key has a connection of its own");
     probe.wait_until_gone(&[&first, &second]).await;
     probe.wait_until_found(&third).await;
 }

@@ -72,6 +72,14 @@ impl Warnings {
     }
 }
 
+impl FromIterator<(u64, String)> for Warnings {
+    fn from_iter<T: IntoIterator<Item = (u64, String)>>(lines: T) -> Self {
+        let mut warnings = Self::default();
+        lines.into_iter().for_each(|(line, text)| warnings.push(line, text));
+        warnings
+    }
+}
+
 /// Starts to read; the caller takes the beads as they arrive, and gets the warnings at the end.
 pub(crate) fn spawn_reader(
     source: Box<dyn BufRead + Send>,

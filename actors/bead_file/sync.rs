@@ -16,7 +16,7 @@ use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file,
 use crate::caller::Caller;
 use crate::error::Error;
 use arbiter_beadfiles::{Document, EntryContent, LineNote, read_document};
-use arbiter_store::{Exported, FileNotes, ImportOrder, ImportReport, Imported};
+use arbiter_store::{Exported, FileNotes, ImportOrder, ImportReport, Imported, MAX_REPORTED_LINES};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -186,7 +186,10 @@ impl BeadFilesActor {
         look.bases = bases.into_iter().collect();
         self.set_aside(&look.document, &report);
         self.tell_conflicts(&report).await;
-        report.refused = look.document.kept.iter().map(|note| (note.line, note.text.clone())).collect();
+        let kept = &look.document.kept;
+        report.refused =
+            kept.iter().take(MAX_REPORTED_LINES).map(|note| (note.line, note.text.clone())).collect();
+        report.refused_omitted = kept.len().saturating_sub(MAX_REPORTED_LINES) as u64;
         let warnings = look.document.warnings.iter().map(|note| (note.line, note.text.clone())).collect();
         let source = look.snapshot.as_ref().map(|snapshot| snapshot.path.display().to_string());
         Ok(ImportOutcome { source: source.unwrap_or_default(), report, warnings, dry_run: false })

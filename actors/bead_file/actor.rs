@@ -88,6 +88,7 @@ pub(crate) struct BeadFilesActor {
     pub(super) digest: Option<String>,
     watcher: Option<RecommendedWatcher>,
     pub(super) report: BeadFileReport,
+    is_report_stored: bool,
     is_write_planned: bool,
     failures: u32,
     pub(super) aside: SetAside,
@@ -121,6 +122,7 @@ impl Behavior for BeadFilesActor {
             digest: None,
             watcher: None,
             report: BeadFileReport::default(),
+            is_report_stored: false,
             is_write_planned: false,
             failures: 0,
             aside: SetAside::new(),
@@ -204,6 +206,7 @@ impl BeadFilesActor {
     async fn load_report(&mut self) {
         let stored = self.context.shared.store.bead_file_report(self.project.to_string()).await;
         let stored = stored.ok().flatten().and_then(|text| serde_json::from_str(&text).ok());
+        self.is_report_stored = stored.is_some();
         self.report = stored.unwrap_or_default();
     }
 
@@ -344,7 +347,7 @@ impl BeadFilesActor {
 
     /// Stores a report, and tells in the log of events what is new in it.
     pub(super) async fn publish(&mut self, report: BeadFileReport) {
-        if report == self.report {
+        if report == self.report && self.is_report_stored {
             return;
         }
         let was_clean = self.report.is_clean();
@@ -355,8 +358,11 @@ impl BeadFilesActor {
             report: serde_json::to_string(report).ok(),
             ..FileNotes::default()
         };
-        if let Err(error) = self.context.shared.store.note_bead_file(notes).await {
-            tracing::warn!(target: "integration", %error, "could not store the report on a bead file");
+        match self.context.shared.store.note_bead_file(notes).await {
+            Ok(()) => self.is_report_stored = true,
+            Err(error) => {
+                tracing::warn!(target: "integration", %error, "could not store the report on a bead file");
+            }
         }
         if was_clean && report.is_clean() {
             return;

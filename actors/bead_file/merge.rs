@@ -5,8 +5,8 @@
 use crate::bead_file::export::{BeadForFile, FileDialect, for_file, gate_edge, gate_of};
 use crate::bead_file::import::RowBuilder;
 use arbiter_beadfiles::{
-    Document, Entry, EntryChange, EntryContent, FileBead, Gate, LineNote, kept_fields, new_comments,
-    patch_line, read_document, tombstone_line, write_gate, write_line,
+    Document, Entry, EntryChange, EntryContent, FileBead, Gate, kept_fields, new_comments, patch_line,
+    read_document, tombstone_line, write_gate, write_line,
 };
 use arbiter_core::bead::Bead;
 use arbiter_core::bead::file_fields::{FileFields, STATE};
@@ -152,7 +152,8 @@ pub(crate) struct WritePlan {
     pub(crate) beads: u64,
     pub(crate) deleted_ids: Vec<String>,
     pub(crate) removed_labels: Vec<(String, String)>,
-    pub(crate) notes: Vec<LineNote>,
+    /// Remarks on beads, by id.
+    pub(crate) notes: Vec<(String, String)>,
 }
 
 /// Plans the changes of a file: `exported` is the whole project, and `deleted` are ids of beads deleted here.
@@ -308,7 +309,7 @@ impl Planner<'_> {
                 if entry.content == EntryContent::Tombstone {
                     self.plan.beads -= 1;
                     let text = "deletes a bead that is still here; the bead is not written".to_owned();
-                    self.plan.notes.push(LineNote { line: entry.lines[0], text });
+                    self.plan.notes.push((id, text));
                 }
             }
             (None, Some(base)) => {

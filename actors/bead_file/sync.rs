@@ -262,7 +262,7 @@ impl BeadFilesActor {
     }
 
     /// Writes the lines of beads that changed here.
-    async fn write(&mut self, look: Look, dialect: FileDialect, is_full: bool) -> Result<Written, Error> {
+    async fn write(&mut self, mut look: Look, dialect: FileDialect, is_full: bool) -> Result<Written, Error> {
         let directory = self.require_directory()?;
         let shared = Arc::clone(&self.context.shared);
         let target = disk::target(&directory).await.map_err(unusable)?;
@@ -292,6 +292,8 @@ impl BeadFilesActor {
             ReplaceOutcome::Replaced { now, displaced } => {
                 self.late.clear();
                 self.forget_merged().await;
+                // What is told of lines has the numbers of the file as it is now.
+                look.document = parse(now.bytes.clone()).await?.unwrap_or(look.document);
                 self.note(&look, plan, Some(now.digest.clone())).await?;
                 self.read_later(displaced);
                 self.known = Some(now.stamp);
@@ -350,15 +352,15 @@ impl BeadFilesActor {
             self.context.shared.store.note_bead_file(notes).await?;
             self.digest = digest;
         }
-        let mut lines = notes;
-        lines.extend(look.document.kept.iter().chain(&look.document.warnings).cloned());
-        let entry = |id: &String| look.document.entry_of(id).and_then(|entry| entry.lines.first());
-        for (id, (_, reason)) in &self.aside {
-            lines.extend(entry(id).map(|line| LineNote { line: *line, text: reason.clone() }));
-        }
+        let document = &look.document;
+        let mut lines: Vec<LineNote> = document.kept.iter().chain(&document.warnings).cloned().collect();
         let held = "is about a bead that is worked on here; it is merged when the lease ends";
-        for id in &self.held {
-            lines.extend(entry(id).map(|line| LineNote { line: *line, text: held.to_owned() }));
+        let held = self.held.iter().map(|id| (id, held));
+        let aside = self.aside.iter().map(|(id, (_, reason))| (id, reason.as_str()));
+        let planned = notes.iter().map(|(id, text)| (id, text.as_str()));
+        for (id, text) in held.chain(aside).chain(planned) {
+            let line = document.entry_of(id).and_then(|entry| entry.lines.first());
+            lines.extend(line.map(|line| LineNote { line: *line, text: text.to_owned() }));
         }
         self.publish(BeadFileReport::new(BeadFileState::InSync, None, lines)).await;
         Ok(())

@@ -463,3 +463,24 @@ async fn bead_file_of_an_older_version_is_the_base() {
     assert_eq!(after.lines().next(), text.lines().next());
     assert_eq!(lines(&after)["a-2"]["title"], "New");
 }
+
+#[tokio::test]
+async fn bead_directory_of_two_projects_stays_with_the_older() {
+    let text = line(json!({"id": "a-1"})) + "\n";
+    let mut shared = Shared::new(&text).await;
+    shared.harness.create("projects", json!({"id": "q", "name": "Q"})).await;
+    shared.harness.server.kill9();
+    // An older version let two projects have one directory.
+    let database = rusqlite::Connection::open(shared.harness.server.data_dir().join("arbiter.db")).unwrap();
+    let path = shared.directory().to_str().unwrap().to_owned();
+    assert_eq!(database.execute("UPDATE projects SET beads_path = ?1 WHERE id = 'q'", [path]).unwrap(), 1);
+    drop(database);
+    shared.harness.server.restart().await;
+    assert_eq!(shared.harness.get("projects/q").await["beads_path"], Value::Null);
+    assert!(shared.harness.get("projects/p").await["beads_path"].is_string());
+    let told = shared.told().await;
+    let is_told = |event: &Value| event["data"]["message"].as_str().unwrap().contains("q is detached");
+    assert!(told.iter().any(is_told), "{told:?}");
+    shared.sync().await;
+    assert_eq!(shared.text(), text);
+}

@@ -79,10 +79,15 @@ pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
         )
 }
 
-/// Returns whether a read proves that the file or the disk is damaged. A reader that cannot open a temporary file does
-/// not.
+/// Returns whether a read proves that the file or the disk is damaged. A reader that finds no space or cannot open a
+/// file proves nothing.
 pub(crate) fn is_damaged(error: &rusqlite::Error) -> bool {
-    is_fatal(error) && error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen)
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+        || matches!(
+            extended(error),
+            Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS)
+        )
 }
 
 /// Copies an error, since rusqlite's own is not `Clone` and a whole commit group receives it.

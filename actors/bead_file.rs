@@ -11,13 +11,15 @@ pub(crate) mod import;
 pub(crate) mod merge;
 pub(crate) mod report;
 pub(crate) mod sync;
+pub(crate) mod warnings;
 pub(crate) mod watch;
 pub(crate) mod whole_file;
 
 use crate::bead_file::actor::{BeadFilesActor, Command};
 use crate::bead_file::export::{BeadWriter, FileDialect};
-use crate::bead_file::import::{FileFormat, ReadOptions, Warnings};
+use crate::bead_file::import::{FileFormat, ReadOptions};
 use crate::bead_file::report::BeadFileReport;
+use crate::bead_file::warnings::Warnings;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::event::bus::BusHandle;

@@ -98,7 +98,7 @@ pub(crate) struct BeadFilesActor {
     pub(super) records: HashSet<String>,
     /// The YAML files that were imported last.
     pub(super) yaml: Vec<YamlFile>,
-    /// What others wrote to files that are not in place any more.
+    /// Lines that others wrote to files that are not in place any more.
     pub(super) late: Vec<LateLines>,
     /// Displaced files whose names go when their content is merged.
     pub(super) merged: Vec<DisplacedFile>,

@@ -3,6 +3,7 @@
 //! Owns the translation between the words of files and our rows. Must not write anything: the store reads from here
 //! while its writer works.
 
+use crate::bead_file::warnings::{MAX_LINE_REPORT, Warnings};
 use arbiter_beadfiles::{
     BYTE_ORDER_MARK, FileBead, FileComment, FileEdge, KeptFields, Line, MAX_LINE_BYTES, RawFields,
     is_conflict_marker, kept_fields, read_line, read_yaml,
@@ -12,7 +13,8 @@ use arbiter_core::bead::{Approval, Bead, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId, is_valid_id};
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::time::Timestamp;
-use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge, MAX_REPORTED_LINES, SyncedLine};
+use arbiter_store::{Imported, ImportedBead, ImportedComment, ImportedEdge, SyncedLine};
+
 use serde_json::Map;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, Cursor};
@@ -49,36 +51,6 @@ pub(crate) struct ReadOptions {
 
 /// Comment at the beginning of a YAML document that names its file.
 pub(crate) const YAML_FILE: &str = "# file: ";
-
-/// The longest text about one line in a report, in bytes.
-const MAX_LINE_REPORT: usize = 500;
-
-/// Irregularities that did not prevent an import.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Warnings {
-    /// The first 1000 of them: line number and text.
-    pub lines: Vec<(u64, String)>,
-    /// Number of the others.
-    pub omitted: u64,
-}
-
-impl Warnings {
-    fn push(&mut self, line: u64, text: String) {
-        if self.lines.len() < MAX_REPORTED_LINES {
-            self.lines.push((line, limits::cut(text, MAX_LINE_REPORT)));
-        } else {
-            self.omitted += 1;
-        }
-    }
-}
-
-impl FromIterator<(u64, String)> for Warnings {
-    fn from_iter<T: IntoIterator<Item = (u64, String)>>(lines: T) -> Self {
-        let mut warnings = Self::default();
-        lines.into_iter().for_each(|(line, text)| warnings.push(line, text));
-        warnings
-    }
-}
 
 /// Starts to read; the caller takes the beads as they arrive, and gets the warnings at the end.
 pub(crate) fn spawn_reader(

@@ -1,4 +1,4 @@
-//! What one look at a project's file leads to: lines to merge into the store, and lines for beads that changed here.
+//! The consequences of reading a project's file: lines to merge into the store, and lines for beads that changed here.
 //!
 //! Owns the rule that only lines of beads that changed here since the base are replaced. Does no I/O.
 
@@ -118,7 +118,7 @@ pub(crate) fn late_lines(
     let old = read_document(before).unwrap_or_default();
     let (mut items, mut appended) = (Vec::new(), Vec::new());
     for line in lines(&late.after).into_iter().filter(|line| !known.contains(line)) {
-        // Half a line is not taken: nobody knows the rest of it.
+        // Half a line is not taken: its rest is not known.
         let Ok(one) = read_document(format!("{line}\n").as_bytes()) else { continue };
         match one.entries.first() {
             Some(entry) if document.entry_of(&entry.id).is_some() => {
@@ -204,7 +204,7 @@ struct Planner<'a> {
     gates: HashMap<String, Vec<Gate>>,
 }
 
-/// What changed of a bead since the base.
+/// The changes of a bead since the base.
 struct BeadChanges<'a> {
     base: &'a BaseBead,
     now: &'a BaseBead,

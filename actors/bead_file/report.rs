@@ -1,4 +1,4 @@
-//! What is to be known of a project's file: whether it is written, and which of its lines are only kept.
+//! The report on a project's file: whether it is written, and which of its lines are only kept.
 
 use arbiter_beadfiles::LineNote;
 use serde::{Deserialize, Serialize};

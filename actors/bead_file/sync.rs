@@ -35,7 +35,7 @@ pub(crate) struct SyncOutcome {
 
 /// One look at the file.
 struct Look {
-    /// What was read; `None` for a missing file.
+    /// The file as it was read; `None` for a missing file.
     snapshot: Option<FileSnapshot>,
     document: Document,
     bases: Bases,
@@ -45,7 +45,7 @@ struct Look {
     has_late_lines: bool,
 }
 
-/// What came of writing.
+/// The outcome of writing.
 enum Written {
     Done(ExportOutcome),
     /// Others wrote meanwhile: begin again with this.
@@ -284,6 +284,7 @@ impl BeadFilesActor {
         if bytes == old {
             let digest = snapshot.as_ref().map(|snapshot| snapshot.digest.clone());
             self.late.clear();
+            self.forget_merged().await;
             self.note(&look, plan, digest).await?;
             self.known = snapshot.map(|snapshot| snapshot.stamp);
             return Ok(Written::Done(outcome));

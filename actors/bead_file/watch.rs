@@ -8,7 +8,7 @@ const DIRECTORY: &str = ".beads";
 /// Beginning of the names of this program's drafts, which are no changes by others.
 const DRAFT: &str = ".arbiter-";
 
-/// What happened, as far as it matters.
+/// A change, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// A file in the directory changed.

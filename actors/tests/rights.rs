@@ -50,7 +50,7 @@ async fn two_projects(stage: &Stage) -> Handles {
     h
 }
 
-fn is_refused<T: Debug>(outcome: Result<T, Error>) {
+fn assert_refused<T: Debug>(outcome: Result<T, Error>) {
     assert!(
         matches!(&outcome, Err(Error::Refused(Refusal::NotFound { .. } | Refusal::Forbidden(_)))),
         "{outcome:?}"
@@ -70,15 +70,15 @@ async fn decision_about_a_moved_bead_changes_it_only_with_rights() {
     let moved = BeadPatch { project_id: Some("b".into()), ..BeadPatch::default() };
     let edit = BeadEdit { patch: moved, status: Some(Status::Blocked), ..BeadEdit::default() };
     h.beads.edit(&me(), &bead, edit).await.unwrap();
-    is_refused(h.decisions.cancel(&limited(), &asked[0], "x".into()).await);
-    is_refused(h.decisions.decide(&limited(), &asked[1], "yes".into(), None).await);
+    assert_refused(h.decisions.cancel(&limited(), &asked[0], "x".into()).await);
+    assert_refused(h.decisions.decide(&limited(), &asked[1], "yes".into(), None).await);
     assert_eq!(h.store.bead("bead-a".into()).await.unwrap().unwrap().status, Status::Blocked);
     h.decisions.cancel(&me(), &asked[0], "x".into()).await.unwrap();
     assert_eq!(h.store.bead("bead-a".into()).await.unwrap().unwrap().status, Status::Open);
 
     // A decision of another project is as good as not there.
     let foreign = h.decisions.create(&me(), NewDecision::question("b", "Which?")).await.unwrap();
-    is_refused(h.decisions.decide(&limited(), &foreign.id, "yes".into(), None).await);
+    assert_refused(h.decisions.decide(&limited(), &foreign.id, "yes".into(), None).await);
     stage.stop().await;
 }
 
@@ -94,10 +94,10 @@ async fn agent_is_deleted_and_cloned_only_with_rights_on_its_row() {
     };
     h.agents.create(&me(), everywhere).await.unwrap();
     for id in ["agent-b", "everywhere"].map(AgentId::from_trusted) {
-        is_refused(h.agents.delete(&limited(), &id, Cascade::Yes).await);
+        assert_refused(h.agents.delete(&limited(), &id, Cascade::Yes).await);
         for original in [CloneMode::KeepOriginal, CloneMode::ReplaceOriginal] {
             let wanted = AgentClone { name: "Copy".into(), original, ..AgentClone::default() };
-            is_refused(h.agents.clone_agent(&limited(), &id, wanted).await);
+            assert_refused(h.agents.clone_agent(&limited(), &id, wanted).await);
         }
     }
     let own = AgentId::from_trusted("agent-a");

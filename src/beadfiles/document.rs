@@ -31,7 +31,7 @@ struct SourceLine {
     end: &'static str,
 }
 
-/// What a file says of one bead.
+/// The lines of a file about one bead, read together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub id: String,
@@ -59,7 +59,7 @@ pub enum EntryContent {
 pub struct Document {
     has_byte_order_mark: bool,
     lines: Vec<SourceLine>,
-    /// What the file says of each bead, in the order of first lines.
+    /// The beads of the file, in the order of first lines.
     pub entries: Vec<Entry>,
     by_id: HashMap<String, usize>,
     /// Lines that are kept and not understood.

@@ -288,7 +288,7 @@ fn text_with_half_a_surrogate_pair_is_left_as_written() {
 }
 
 proptest! {
-    /// Whatever the bytes are, a file that is read gives them back.
+    /// A file of any bytes gives them back.
     #[test]
     fn arbitrary_file_without_changes_is_unchanged(
         parts in prop::collection::vec(prop_oneof![

@@ -64,10 +64,13 @@ pub fn from_environment() -> Result<Option<SecretString>, Failure> {
 pub fn from_file(path: &Path, data_directory: &Path) -> Result<SecretString, Failure> {
     let name = path.display().to_string();
     let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
-    let refused = |why: &str| Err(Failure::Refused(format!("the password file {name} {why}")));
+    let refusal = |why: &str| Failure::Refused(format!("the password file {name} {why}"));
+    let refused = |why: &str| Err(refusal(why));
     let file = match arbiter_files::open_given(path, secret::MAX_KEY_BYTES) {
         Ok(file) => file,
-        Err(ForeignError::NotRegular(_)) => return from_pipe(path, &name),
+        Err(error @ ForeignError::NotRegular(_)) => {
+            return from_pipe(path, &name)?.ok_or_else(|| refusal(&error.to_string()));
+        }
         Err(error @ ForeignError::TooLarge(_)) => return refused(&error.to_string()),
         Err(other) => return Err(failed(other.into())),
     };
@@ -105,17 +108,17 @@ fn from_credential(path: &Path) -> Result<Option<SecretString>, Failure> {
     }
 }
 
-/// Reads the pipe of a shell's `<(command)`, which has no name, so that no other program can reach it.
-fn from_pipe(path: &Path, name: &str) -> Result<SecretString, Failure> {
+/// Reads the pipe of a shell's `<(command)`, which has no name, so that no other program can reach it. Returns `None`
+/// for any other file.
+fn from_pipe(path: &Path, name: &str) -> Result<Option<SecretString>, Failure> {
     let failed = |source| Failure::io(format!("cannot read the password file {name}"), source);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let pipe = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| failed(e.into()))?;
     if !resolved_path(&pipe).is_ok_and(|path| path.to_string_lossy().starts_with("pipe:")) {
-        let why = "is not a regular file; it may be one, or the pipe of a shell's <(command)";
-        return Err(Failure::Refused(format!("the password file {name} {why}")));
+        return Ok(None);
     }
     wait_for_data(&pipe).map_err(failed)?;
-    secret::all_of(&pipe, name)
+    secret::all_of(&pipe, name).map(Some)
 }
 
 /// Makes reads of a pipe wait for its writer.

@@ -35,7 +35,7 @@ struct SystemView {
     restarts: BTreeMap<String, u64>,
     /// State of the notices to the webhook receiver; null without a receiver.
     notices: Option<NoticesView>,
-    /// What is to be known of bead files, by project; those that are in sync are left out.
+    /// Reports on bead files, by project; those that are in sync are left out.
     bead_files: BTreeMap<String, String>,
     /// The number of the newest event.
     event_seq: u64,

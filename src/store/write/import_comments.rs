@@ -1,4 +1,4 @@
-//! Comments of an import. Comments are the same when author, time and text are, whatever their ids.
+//! Comments of an import. Comments are the same when author, time and text are, regardless of their ids.
 
 use crate::base::error::StoreError;
 use crate::write::import::{EmitFn, Import, ImportedComment};

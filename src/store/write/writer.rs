@@ -45,7 +45,7 @@ pub(crate) struct ImportJob {
 /// Fields of a bead as written to its file: id, time of change by the file, revision, lists.
 pub type WrittenBead = (String, Timestamp, u64, MergeBase);
 
-/// What is noted of a project's file after it was read or written.
+/// Notes about a project's file after it was read or written.
 #[derive(Debug, Default)]
 pub struct FileNotes {
     pub project: String,

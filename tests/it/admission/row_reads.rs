@@ -12,7 +12,7 @@ const LOG: [(&str, &str); 2] = [("ARBITER_LOG__FORMAT", "json"), ("ARBITER_LOG__
 /// for a bead one is the answer's.
 const READS: [(&str, &[(&str, usize)]); 4] = [
     ("PATCH /api/v1/beads/mine", &[("bead", 1), ("bead_detail", 1), ("bead_state", 1)]),
-    ("PATCH /api/v1/agents/spare", &[("agent", 2)]),
+    ("PATCH /api/v1/agents/spare", &[("agent", 3)]),
     ("POST /api/v1/decisions/why/decide", &[("decision", 2)]),
     ("PATCH /api/v1/projects/p", &[("project", 1)]),
 ];

@@ -449,7 +449,7 @@ async fn failed_write_of_a_bead_file_is_tried_again() {
 async fn bead_file_of_an_older_version_is_the_base() {
     let text = line(json!({"id": "a-1", "x": 1.50})) + "\n" + &line(json!({"id": "a-2"})) + "\n";
     let mut shared = Shared::new(&text).await;
-    shared.harness.server.kill9();
+    assert!(shared.harness.server.terminate().await.success());
     // An older version knew the digest and no lines.
     let database = rusqlite::Connection::open(shared.harness.server.data_dir().join("arbiter.db")).unwrap();
     assert_eq!(database.execute("DELETE FROM bead_file_bases", []).unwrap(), 2);
@@ -469,7 +469,7 @@ async fn bead_directory_of_two_projects_stays_with_the_older() {
     let text = line(json!({"id": "a-1"})) + "\n";
     let mut shared = Shared::new(&text).await;
     shared.harness.create("projects", json!({"id": "q", "name": "Q"})).await;
-    shared.harness.server.kill9();
+    assert!(shared.harness.server.terminate().await.success());
     // An older version let two projects have one directory.
     let database = rusqlite::Connection::open(shared.harness.server.data_dir().join("arbiter.db")).unwrap();
     let path = shared.directory().to_str().unwrap().to_owned();

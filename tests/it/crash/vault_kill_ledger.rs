@@ -66,7 +66,8 @@ impl Ledger {
     /// Opens the key file as the next start left it, and takes over what an unanswered change became.
     pub fn check(&mut self, file: &Path) {
         // The server goes on using its own.
-        let home = tempfile::tempdir().unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
         let copy = home.path().join("keys.json");
         std::fs::copy(file, &copy).unwrap();
         let mut vault = Vault::open(copy, Iterations::MIN).unwrap();

@@ -72,7 +72,7 @@ async fn missing_key_file_keeps_vault_locked_until_it_is_back() {
     let opened = ask(&harness, &url, "POST", "vault/unlock", unlock).await;
     assert_eq!((opened.status, &opened.json()["reason"]), (200, &Value::Null), "{}", opened.json());
     let accepted = ask(&harness, &url, "POST", "vault/accept-rollback", Value::Null).await;
-    assert_eq!((accepted.status, &accepted.json()["keys"]), (200, &json!(1)), "{}", accepted.json());
+    assert_eq!((accepted.status, &accepted.json()["keys"]), (200, &json!(2)), "{}", accepted.json());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

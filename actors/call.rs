@@ -5,6 +5,7 @@
 pub(crate) mod attempt;
 pub(crate) mod budget;
 pub(crate) mod budget_guard;
+pub(crate) mod capabilities;
 pub(crate) mod chat;
 pub(crate) mod estimate;
 pub(crate) mod execute;
@@ -15,6 +16,7 @@ pub(crate) mod rate_limiter;
 pub(crate) mod remote_executor;
 
 use crate::call::budget_guard::BudgetGuard;
+use crate::call::capabilities::Capabilities;
 use crate::call::in_flight::InFlight;
 use crate::call::rate_limiter::Limiters;
 use crate::call::remote_executor::RemoteExecutorSlot;
@@ -40,6 +42,7 @@ pub(crate) struct CallContext {
     pub(crate) budget_guard: Arc<BudgetGuard>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) limiters: Arc<Limiters>,
+    pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) in_flight: InFlight,
     pub(crate) remote_executor: RemoteExecutorSlot,
     pub(crate) budget_observer: Weak<dyn BudgetObserver>,
@@ -61,6 +64,7 @@ impl CallContext {
             providers,
             budget_guard: Arc::default(),
             limiters: Arc::default(),
+            capabilities: Arc::default(),
             in_flight: InFlight::default(),
             remote_executor: RemoteExecutorSlot::default(),
             budget_observer,

@@ -86,7 +86,8 @@ impl SharedContext {
         let beads = BeadsHandle(BeadContext::new(with(), decisions.clone(), Weak::clone(own) as _));
         let calls = CallContext::new(with(), providers.clone(), Weak::clone(own) as _);
         let budget_guard = Arc::clone(&calls.budget_guard);
-        let dispatch = DispatchContext::new(with(), beads.clone(), budget_guard, open_vault);
+        let capabilities = Arc::clone(&calls.capabilities);
+        let dispatch = DispatchContext::new(with(), beads.clone(), budget_guard, capabilities, open_vault);
         let runs = Arc::new(RunContext {
             services: with(),
             beads: beads.clone(),

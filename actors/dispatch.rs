@@ -9,6 +9,7 @@ pub(crate) mod ready_beads;
 
 use crate::bead::BeadsHandle;
 use crate::call::budget_guard::BudgetGuard;
+use crate::call::capabilities::Capabilities;
 use crate::decision::DecisionsHandle;
 use crate::dispatch::dispatcher::DispatcherActor;
 use crate::dispatch::pull::PullQueue;
@@ -25,6 +26,7 @@ pub(crate) struct DispatchContext {
     pub(crate) beads: BeadsHandle,
     pub(crate) decisions: DecisionsHandle,
     pub(crate) budget_guard: Arc<BudgetGuard>,
+    pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) open_vault: Arc<OpenVault>,
     /// True while dispatch is parked, as the store has it.
     pub(crate) is_parked: AtomicBool,
@@ -40,6 +42,7 @@ impl DispatchContext {
         services: Arc<Services>,
         beads: BeadsHandle,
         budget_guard: Arc<BudgetGuard>,
+        capabilities: Arc<Capabilities>,
         open_vault: Arc<OpenVault>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|own| Self {
@@ -47,6 +50,7 @@ impl DispatchContext {
             decisions: beads.0.decisions.clone(),
             beads,
             budget_guard,
+            capabilities,
             open_vault,
             is_parked: AtomicBool::new(false),
             queue: PullQueue::default(),

@@ -16,7 +16,7 @@ use crate::call::in_flight::{Cancellation, InFlightGuard};
 use crate::call::ledger_entry::Attribution;
 use crate::caller::Caller;
 use crate::error::{Error, FailedCall};
-use crate::gateway::stream::GatewayStream;
+use crate::gateway::stream::{BegunStream, GatewayStream};
 use crate::provider::ProvidersHandle;
 use crate::provider::cache::CachedProvider;
 use crate::runtime::random;
@@ -25,11 +25,11 @@ use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::model::selector::{self, ModelSelector};
 use arbiter_core::provider::{Provider, ProviderType};
-use arbiter_providers::{CallError, ChatBody, ChatChunk, ChatStream, Client, CompletedChat, RateHints};
+use arbiter_providers::{CallError, ChatBody, Client, CompletedChat, RateHints};
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The parts that the gateway and the console use.
@@ -115,7 +115,7 @@ impl GatewayHandle {
         // Without an account of the provider's, what came is counted, its frame included.
         permit.settle(total(entry.count(response.usage, response.body.len() as u64)));
         let provider_id = entry.provider_id().clone();
-        self.0.spawn_tracked(entry.answered());
+        self.0.spawn_tracked(entry.answered(response.end));
         Ok(GatewayAnswer { body: response.body, provider_id, run_id })
     }
 
@@ -304,11 +304,14 @@ impl ProviderCall for WholeChat<'_> {
     }
 }
 
+/// Most chunks without a piece of the answer that are held back at the start of a stream.
+const MOST_LEADING: usize = 64;
+
 /// A chat that is answered in pieces.
 struct StreamedChat<'a>(&'a LimitedBody);
 
 impl ProviderCall for StreamedChat<'_> {
-    type Response = (ChatStream, Option<ChatChunk>);
+    type Response = BegunStream;
 
     async fn run(
         &self,
@@ -316,15 +319,22 @@ impl ProviderCall for StreamedChat<'_> {
         client: &Client,
         key: Option<&SecretString>,
         model: &str,
-    ) -> Result<(ChatStream, Option<ChatChunk>), CallError> {
+    ) -> Result<BegunStream, CallError> {
         let mut stream = client.stream(key, &self.0.for_provider(provider, model)).await?;
-        // Until a piece has come, another provider can take its place.
-        let first = stream.next().await.transpose()?;
-        Ok((stream, first))
+        // Until a piece of the answer has come, another provider can take its place.
+        let mut first = VecDeque::new();
+        while let Some(chunk) = stream.next().await.transpose()? {
+            let is_answer = chunk.has_answer;
+            first.push_back(chunk);
+            if is_answer || first.len() >= MOST_LEADING {
+                break;
+            }
+        }
+        Ok(BegunStream { stream, first })
     }
 
-    fn hints(response: &(ChatStream, Option<ChatChunk>)) -> RateHints {
-        *response.0.rate_hints()
+    fn hints(response: &BegunStream) -> RateHints {
+        *response.stream.rate_hints()
     }
 
     fn estimate(&self) -> CallEstimate {

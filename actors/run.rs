@@ -29,14 +29,17 @@ use arbiter_core::kernel::lease;
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_core::kernel::run::Run;
+use arbiter_core::kernel::run::{Run, Status};
 use arbiter_core::kernel::time::Timestamp;
 use arbiter_core::prompt;
 use arbiter_core::prompt::tools;
-use arbiter_providers::{CallErrorKind, ChatAnswer, ChatRequest, Message, Speaker, Tool, ToolCall};
+use arbiter_providers::{
+    AnswerEnd, CallErrorKind, ChatAnswer, ChatRequest, Message, Speaker, Tool, ToolCall,
+};
 use arbiter_store::{Change, StoreError, Unit};
 use futures_util::FutureExt;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +90,8 @@ pub(crate) fn begin(shared: &Arc<RunContext>, agent: &Agent, bead: &BeadId, toke
             run,
             has_begun: false,
             answer_digest: None,
+            left_out: BTreeSet::new(),
+            is_cut: false,
         };
         work.run().await;
         task_context.runs.remove(&agent_id, &bead_id);
@@ -94,6 +99,11 @@ pub(crate) fn begin(shared: &Arc<RunContext>, agent: &Agent, bead: &BeadId, toke
     if let Some((_, old)) = runs.insert(agent.id.clone(), (bead.clone(), task.abort_handle())) {
         old.abort();
     }
+}
+
+/// Returns whether a refusal means that the claim is over: its end has ended the run as well.
+fn is_lost_claim(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::NotFound { .. } | Refusal::Conflict { code: ProblemCode::StaleLease, .. })
 }
 
 struct BeadRun {
@@ -104,6 +114,22 @@ struct BeadRun {
     run: Run,
     has_begun: bool,
     answer_digest: Option<String>,
+    /// What the provider refused to take, as texts for a person.
+    left_out: BTreeSet<String>,
+    /// True if the answer before was cut off.
+    is_cut: bool,
+}
+
+/// What the model is told after an answer that its token limit cut off.
+const CUT_ANSWER: &str =
+    "Your answer was cut off by its token limit, and nothing of it was done. Answer again, in fewer words.";
+
+/// Judgement of an answer by its end.
+enum Verdict {
+    Whole,
+    /// The model has to answer again, in fewer words.
+    Again,
+    End(RunResult),
 }
 
 /// Returns the bytes of the texts of a conversation.
@@ -144,13 +170,19 @@ impl BeadRun {
         {
             self.run.error = Some(error.clone());
         }
-        let end = RunEnd {
+        self.end(result).await;
+    }
+
+    /// Writes the end of the run. An end that is refused becomes a failed attempt, which frees the bead.
+    async fn end(&self, result: RunResult) {
+        let mut end = RunEnd {
             lease_token: self.token.clone(),
             agent_id: self.agent.id.clone(),
             run: self.has_begun.then(|| self.run.clone()),
             answer_digest: self.answer_digest.clone(),
             result,
         };
+        let mut is_mended = false;
         for _ in 0..END_TRIES {
             let beads = self.shared.beads.clone();
             match beads.end_run(&self.bead, end.clone()).await {
@@ -159,14 +191,22 @@ impl BeadRun {
                     let clock = &self.shared.clock;
                     clock.sleep_until(clock.now().plus(END_PAUSE)).await;
                 }
-                // The claim is over: its end has ended the run as well.
-                Err(Error::Refused(refusal)) => {
+                Err(Error::Refused(refusal)) if is_lost_claim(&refusal) => {
                     tracing::debug!(run = %self.run.id, %refusal, "a run ended after its claim");
                     return;
                 }
-                Err(error) => {
+                Err(error) if is_mended => {
                     tracing::error!(run = %self.run.id, %error, "a run's end could not be stored");
                     return;
+                }
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, "a run's end was refused; the attempt counts as failed");
+                    is_mended = true;
+                    let why = format!("the end of the run was refused: {error}");
+                    if let Some(run) = &mut end.run {
+                        (run.status, run.outcome, run.error) = (Status::Failed, None, Some(why.clone()));
+                    }
+                    end.result = RunResult::Failed(why);
                 }
             }
         }
@@ -191,15 +231,19 @@ impl BeadRun {
             };
             self.count(&completion);
             let answer = completion.answer;
-            let mut answer_digest = Message::new(Speaker::Assistant, answer.content.clone());
-            answer_digest.tool_calls.clone_from(&answer.tool_calls);
-            request.messages.push(answer_digest);
-            let result = match self.detect_repeat(&answer) {
-                Repetition::Repeated => Some(RunResult::Failed(format!(
-                    "it gave the same answer twice in a row: {}",
-                    prompt::excerpt(&answer.content)
-                ))),
-                Repetition::New => self.execute_actions(&answer, &mut request).await?,
+            let result = match self.judge(&answer) {
+                Verdict::Again => {
+                    // Calls with cut arguments are no JSON, and no result would follow them.
+                    let said = if answer.content.is_empty() { "…" } else { &answer.content };
+                    request.messages.push(Message::new(Speaker::Assistant, said));
+                    request.messages.push(Message::new(Speaker::User, CUT_ANSWER));
+                    None
+                }
+                Verdict::End(result) => {
+                    request.messages.push(Message::new(Speaker::Assistant, answer.content.clone()));
+                    Some(result)
+                }
+                Verdict::Whole => self.accept(&answer, &mut request).await?,
             };
             self.remember(&request);
             if let Some(result) = result {
@@ -211,6 +255,38 @@ impl BeadRun {
             }
         }
         Ok(RunResult::Failed(format!("it did not end within {most} steps")))
+    }
+
+    /// Judges an answer by its end. Only a whole answer is acted upon.
+    fn judge(&mut self, answer: &ChatAnswer) -> Verdict {
+        let was_cut = std::mem::replace(&mut self.is_cut, answer.end == AnswerEnd::Length);
+        let Some(defect) = answer.end.defect() else { return Verdict::Whole };
+        if self.is_cut && !was_cut {
+            return Verdict::Again;
+        }
+        // The same defect at the next attempt is no repeated answer.
+        self.answer_digest = None;
+        let said = prompt::excerpt(&answer.content);
+        let why = if said.is_empty() { defect.to_owned() } else { format!("{defect}: {said}") };
+        Verdict::End(RunResult::Failed(why))
+    }
+
+    /// Acts upon a whole answer that is not the one before again.
+    async fn accept(
+        &mut self,
+        answer: &ChatAnswer,
+        request: &mut ChatRequest,
+    ) -> Result<Option<RunResult>, Error> {
+        let mut said = Message::new(Speaker::Assistant, answer.content.clone());
+        said.tool_calls.clone_from(&answer.tool_calls);
+        request.messages.push(said);
+        match self.detect_repeat(answer) {
+            Repetition::Repeated => Ok(Some(RunResult::Failed(format!(
+                "it gave the same answer twice in a row: {}",
+                prompt::excerpt(&answer.content)
+            )))),
+            Repetition::New => self.execute_actions(answer, request).await,
+        }
     }
 
     /// Records an answer; a model that repeats an answer is likely to continue to do so.
@@ -231,7 +307,10 @@ impl BeadRun {
     ) -> Result<Option<RunResult>, Error> {
         let mut waits = Vec::new();
         let actions = if answer.tool_calls.is_empty() {
-            vec![(None, tools::parse_answer(&answer.content))]
+            match tools::parse_answer(&answer.content) {
+                Ok(actions) => actions.into_iter().map(|action| (None, Ok(action))).collect(),
+                Err(problem) => vec![(None, Err(problem))],
+            }
         } else {
             let read = |call: &ToolCall| tools::parse_tool_call(&call.name, &call.arguments);
             answer.tool_calls.iter().map(|call| (Some(call), read(call))).collect()
@@ -297,6 +376,7 @@ impl BeadRun {
             tools: tools.collect(),
             temperature: config.temperature,
             max_tokens: config.max_tokens,
+            uses_completion_limit: false,
         })
     }
 
@@ -349,11 +429,14 @@ impl BeadRun {
         run.latency_ms += completion.latency_ms;
         run.model = Some(completion.answer.model.clone());
         run.answer = Some(limits::cut(completion.answer.content.clone(), limits::MAX_MODEL_TEXT));
+        self.left_out.extend(completion.left_out.iter().cloned());
     }
 
     fn remember(&mut self, request: &ChatRequest) {
         // Messages are plain texts, which always serialize.
-        self.run.messages = serde_json::to_value(&request.messages).unwrap_or_default();
+        let notes = self.left_out.iter().map(|note| Message::new(Speaker::System, note.as_str()));
+        let messages: Vec<Message> = request.messages.iter().cloned().chain(notes).collect();
+        self.run.messages = serde_json::to_value(&messages).unwrap_or_default();
     }
 
     /// Classifies a provider's error: an outage does not count as an attempt of the bead.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub call_deadline: Duration,
     pub retry: RetryPolicy,
     pub idle_timeout: Duration,
+    /// Most tokens of an answer for a protocol that requires a limit.
+    pub answer_tokens: u32,
     pub public_http: PublicHttp,
     /// Directories below which an operator may name a Unix socket as endpoint.
     pub socket_roots: Vec<PathBuf>,
@@ -104,6 +106,7 @@ impl Default for Settings {
             call_deadline: Duration::from_secs(120),
             retry: RetryPolicy::default(),
             idle_timeout: Duration::from_secs(30),
+            answer_tokens: 8_192,
             public_http: PublicHttp::Refused,
             socket_roots: Vec::new(),
             catalogue: Arc::default(),

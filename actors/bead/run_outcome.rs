@@ -104,9 +104,7 @@ impl BeadActor {
                 Ok((ReleaseReason::Finished("blocked"), None))
             }
             RunResult::Ask(question, options, priority) => {
-                let mut new = NewDecision::question(bead.project_id.as_str(), question);
-                new.options.clone_from(options);
-                new.priority = *priority;
+                let new = decision_request(bead, question, options, *priority);
                 let decision = self.file_decision(unit, bead, new, agent)?;
                 let reason = format!("waits for decision {}", decision.id);
                 apply(unit, bead::Command::Block { reason })?;
@@ -218,6 +216,19 @@ impl BeadActor {
         unit.create(&decision, Change::Decision);
         Ok(decision)
     }
+}
+
+/// Builds the decision that an agent asks for about a bead.
+pub(crate) fn decision_request(
+    bead: &Bead,
+    question: &str,
+    options: &[String],
+    priority: Option<u8>,
+) -> NewDecision {
+    let mut new = NewDecision::question(bead.project_id.as_str(), question);
+    new.options = options.to_vec();
+    new.priority = priority;
+    new
 }
 
 /// The outcome word of a run's result, as the run's row shows it.

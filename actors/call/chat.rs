@@ -2,6 +2,7 @@
 
 use crate::call::CallContext;
 use crate::call::attempt::Response;
+use crate::call::capabilities;
 use crate::call::estimate::{CallEstimate, own_limit};
 use crate::call::execute::{self, CallCandidate, CallPlan, ProviderCall, ServedCall};
 use crate::call::ledger_entry::Attribution;
@@ -9,8 +10,8 @@ use crate::call::remote_executor::{RemoteCall, RemoteExecutor, RemoteOutcome, Re
 use crate::provider::call_failure::CallFailure;
 use arbiter_core::kernel::call::{CallOutcome, Kind};
 use arbiter_core::kernel::ids::ProviderId;
-use arbiter_core::provider::Provider;
-use arbiter_providers::{CallError, ChatAnswer, ChatRequest, Client, RateHints, Usage};
+use arbiter_core::provider::{Provider, ProviderType};
+use arbiter_providers::{CallError, Capability, ChatAnswer, ChatRequest, Client, RateHints, Usage};
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) struct Completion {
     pub(crate) cost_usd: f64,
     /// Number of key uses: 1 or 0.
     pub(crate) key_uses: u32,
+    /// What was left out because the provider refuses it with this model, as texts for a person.
+    pub(crate) left_out: Vec<String>,
     /// The workflow through which it was made; none: this process called the provider itself.
     pub(crate) workflow_id: Option<String>,
 }
@@ -57,8 +60,16 @@ pub(crate) async fn chat(
     let workflow_id = Mutex::default();
     let max_tokens = request.max_tokens.or_else(|| own_limit(shared, &attribution));
     let request = &ChatRequest { max_tokens, ..request.clone() };
-    let provider_call =
-        ChatCall { request, listener, delivered: AtomicU64::new(0), executor, timeout, workflow_id };
+    let provider_call = ChatCall {
+        shared,
+        request,
+        listener,
+        delivered: AtomicU64::new(0),
+        executor,
+        timeout,
+        left_out: Mutex::default(),
+        workflow_id,
+    };
     let ServedCall { response, mut entry } = execute::execute(
         shared,
         CallPlan { holder, attribution, candidates, in_flight_guard: None },
@@ -77,9 +88,10 @@ pub(crate) async fn chat(
         latency_ms: entry.latency_ms(),
         cost_usd: entry.cost_usd(),
         key_uses: u32::from(is_keyed),
+        left_out: provider_call.left_out.into_inner(),
         workflow_id: provider_call.workflow_id.into_inner(),
     };
-    entry.answered().await;
+    entry.answered(completion.answer.end).await;
     Ok(completion)
 }
 
@@ -89,11 +101,13 @@ pub(crate) fn total(usage: Usage) -> u64 {
 }
 
 struct ChatCall<'a> {
+    shared: &'a Arc<CallContext>,
     request: &'a ChatRequest,
     listener: Option<UnboundedSender<String>>,
     delivered: AtomicU64,
     executor: Option<Arc<dyn RemoteExecutor>>,
     timeout: Duration,
+    left_out: Mutex<Vec<String>>,
     workflow_id: Mutex<Option<String>>,
 }
 
@@ -131,17 +145,29 @@ impl ProviderCall for ChatCall<'_> {
         key: Option<&SecretString>,
         model: &str,
     ) -> Result<ChatAnswer, CallError> {
-        let request = ChatRequest { model: model.to_owned(), ..self.request.clone() };
-        if let Some(outcome) = self.execute_remotely(provider, &request).await {
-            return outcome;
+        let mut request = ChatRequest { model: model.to_owned(), ..self.request.clone() };
+        if provider.provider_type == ProviderType::Anthropic {
+            // Its protocol requires a limit.
+            request.max_tokens = request.max_tokens.or(Some(self.shared.settings.answer_tokens));
         }
-        let Some(listener) = &self.listener else { return client.chat(key, &request).await };
-        let tell = |text: &str| {
-            self.delivered.fetch_add(text.len() as u64, Ordering::AcqRel);
-            // A listener that has gone cancels the call by dropping it.
-            drop(listener.send(text.to_owned()));
-        };
-        client.chat_streamed(key, &request, tell).await
+        self.left_out.lock().clear();
+        for lacking in self.shared.capabilities.lacking(&provider.id, model, self.shared.clock.now()) {
+            self.leave_out(&mut request, provider, lacking);
+        }
+        loop {
+            let error = match self.run_once(provider, client, key, &request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // Not a retry of the same call: the provider refused a part of it and did no work.
+            let Some(lacking) = error.lacking().filter(|lacking| capabilities::uses(&request, *lacking))
+            else {
+                return Err(error);
+            };
+            tracing::warn!(target: "integration", provider = %provider.id, model, %error, "the call is made again without what the provider refuses");
+            self.shared.capabilities.record(&provider.id, model, lacking, self.shared.clock.now());
+            self.leave_out(&mut request, provider, lacking);
+        }
     }
 
     fn hints(response: &ChatAnswer) -> RateHints {
@@ -158,5 +184,33 @@ impl ProviderCall for ChatCall<'_> {
 
     fn delivered_chars(&self) -> u64 {
         self.delivered.load(Ordering::Acquire)
+    }
+}
+
+impl ChatCall<'_> {
+    fn leave_out(&self, request: &mut ChatRequest, provider: &Provider, lacking: Capability) {
+        if capabilities::uses(request, lacking) {
+            capabilities::leave_out(request, lacking);
+            self.left_out.lock().push(capabilities::describe(&provider.id, &request.model, lacking));
+        }
+    }
+
+    async fn run_once(
+        &self,
+        provider: &Provider,
+        client: &Client,
+        key: Option<&SecretString>,
+        request: &ChatRequest,
+    ) -> Result<ChatAnswer, CallError> {
+        if let Some(outcome) = self.execute_remotely(provider, request).await {
+            return outcome;
+        }
+        let Some(listener) = &self.listener else { return client.chat(key, request).await };
+        let tell = |text: &str| {
+            self.delivered.fetch_add(text.len() as u64, Ordering::AcqRel);
+            // A listener that has gone cancels the call by dropping it.
+            drop(listener.send(text.to_owned()));
+        };
+        client.chat_streamed(key, request, tell).await
     }
 }

@@ -13,12 +13,15 @@ use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::cost_usd;
 use arbiter_core::kernel::run::{Run, Status};
-use arbiter_providers::Usage;
+use arbiter_providers::{AnswerEnd, Usage};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Characters of a text that are a token, on the average; for what no provider counted.
 const CHARS_PER_TOKEN: u64 = 4;
+
+/// Most tokens of one kind that a provider's account of a call is believed; no model's context is as large.
+const MAX_TOKENS: u64 = 10_000_000;
 
 /// Attribution of a call.
 #[derive(Clone, Debug)]
@@ -43,6 +46,7 @@ pub(crate) struct LedgerEntry {
     prompt_chars: u64,
     key_uses: u32,
     error: Option<String>,
+    end: AnswerEnd,
     in_flight_guard: Option<InFlightGuard>,
 }
 
@@ -86,6 +90,7 @@ impl LedgerEntry {
             prompt_chars,
             key_uses: 0,
             error: None,
+            end: AnswerEnd::Unknown,
             in_flight_guard: None,
         }
     }
@@ -141,13 +146,24 @@ impl LedgerEntry {
 
     /// Adds the reported usage, or an estimate from the received characters.
     pub(crate) fn count(&mut self, usage: Option<Usage>, answer_chars: u64) -> Usage {
-        let usage = usage.filter(|usage| *usage != Usage::default()).unwrap_or(Usage {
+        let estimate = Usage {
             input_tokens: self.prompt_chars.div_ceil(CHARS_PER_TOKEN),
             output_tokens: answer_chars.div_ceil(CHARS_PER_TOKEN),
-        });
+        };
+        let usage = usage.filter(|usage| *usage != Usage::default()).unwrap_or(estimate);
+        let usage = self.credible(usage);
         (self.call.input_tokens, self.call.output_tokens) = (usage.input_tokens, usage.output_tokens);
         self.call.cost_usd = cost_usd(usage.input_tokens, usage.output_tokens, self.prices.0, self.prices.1);
         usage
+    }
+
+    /// Caps counts that no model can reach.
+    fn credible(&self, usage: Usage) -> Usage {
+        let most = MAX_TOKENS.max(self.prompt_chars);
+        if usage.input_tokens > most || usage.output_tokens > most {
+            tracing::warn!(target: "integration", provider = %self.call.provider_id, ?usage, most, "the provider's account of tokens is not credible and is capped");
+        }
+        Usage { input_tokens: usage.input_tokens.min(most), output_tokens: usage.output_tokens.min(most) }
     }
 
     /// Returns the provider that was called last.
@@ -160,9 +176,10 @@ impl LedgerEntry {
         self.call.cost_usd
     }
 
-    /// The call was answered; its line is written when this ends. An answer that was paid for is not thrown
+    /// The call was answered, whole or not; its line is written when this ends. An answer that was paid for is not thrown
     /// away because its line could not be.
-    pub(crate) async fn answered(mut self) {
+    pub(crate) async fn answered(mut self, end: AnswerEnd) {
+        self.end = end;
         self.write(Outcome::Answered, None).await;
     }
 
@@ -202,6 +219,7 @@ impl LedgerEntry {
             provider_id: Some(call.provider_id.clone()),
             model: Some(call.model.clone()),
             status,
+            outcome: self.end.defect().map(|_| self.end.as_str().to_owned()),
             error: self.error.take(),
             steps: u32::from(call.outcome == Outcome::Answered),
             key_uses: self.key_uses,

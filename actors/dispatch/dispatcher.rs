@@ -5,6 +5,8 @@
 //! a look at everything.
 
 use crate::actor_kind::ActorKind;
+use crate::bead::failure_report;
+use crate::call::capabilities;
 use crate::caller::Caller;
 use crate::dispatch::DispatchContext;
 use crate::dispatch::ready_beads::{ReadyFilter, ready_beads};
@@ -52,7 +54,23 @@ impl DispatcherHandle {
         let (spent, load) = (self.0.budget_guard.spent(now), self.0.store.load().await?);
         let input =
             DispatchInput { agents: &agents, dispatch_state: &dispatch_state, spent: &spent, load: &load };
-        Ok(explain::why(&bead, &claim_context, input, now))
+        let mut reasons = explain::why(&bead, &claim_context, input, now);
+        if !reasons.is_empty() {
+            reasons.extend(self.lacking(&bead, now).await?);
+        }
+        Ok(reasons)
+    }
+
+    /// Says what the provider of the bead's last run refuses to take.
+    async fn lacking(&self, bead: &Bead, now: Timestamp) -> Result<Vec<String>, Error> {
+        let runs = failure_report::newest_runs(&self.0.store, bead).await?;
+        let Some((provider, model)) =
+            runs.first().and_then(|run| Some((run.provider_id.as_ref()?, run.model.as_ref()?)))
+        else {
+            return Ok(Vec::new());
+        };
+        let lacking = self.0.capabilities.lacking(provider, model, now);
+        Ok(lacking.into_iter().map(|lacking| capabilities::describe(provider, model, lacking)).collect())
     }
 
     /// Counts the beads that are ready for longer than `age` but not claimed, by cause.

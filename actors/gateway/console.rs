@@ -21,7 +21,7 @@ use arbiter_core::prompt::console::CompanySnapshot;
 use arbiter_core::provider::Provider;
 use arbiter_core::provider::rank::{self, Candidate};
 use arbiter_core::{bead, decision};
-use arbiter_providers::{ChatRequest, Message, Speaker};
+use arbiter_providers::{ChatAnswer, ChatRequest, Message, Speaker};
 use arbiter_store::{BeadFilter, BeadSort, Change, ConsoleTurn, DecisionFilter, PageRequest};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,11 +83,13 @@ impl ConsoleHandle {
             tools: vec![],
             temperature: None,
             max_tokens: None,
+            uses_completion_limit: false,
         };
         let at = self.0.clock.now();
-        let completion = self
-            .call(&provider, caller, question.project_id.as_deref(), &request, question.timeout, listener)
-            .await?;
+        let project = question.project_id.as_deref();
+        let completion =
+            self.call(&provider, caller, project, &request, question.timeout, listener.clone()).await?;
+        let response = with_defect(&completion.answer, listener.as_ref());
         let usage = completion.answer.usage;
         let stand_in = match completion.provider_id == provider.id {
             true => None,
@@ -101,7 +103,7 @@ impl ConsoleHandle {
             project_id: question.project_id,
             within: question.within,
             message: question.message,
-            response: limits::cut(completion.answer.content, limits::MAX_MODEL_TEXT),
+            response: limits::cut(response, limits::MAX_MODEL_TEXT),
             provider_id: answered_by.id.to_string(),
             provider_name: answered_by.name.clone(),
             model: completion.answer.model,
@@ -232,6 +234,17 @@ impl ConsoleHandle {
         }
         Ok(snapshot)
     }
+}
+
+/// Returns the text of an answer, with a note behind one that is not whole. The listener gets the note too.
+fn with_defect(answer: &ChatAnswer, listener: Option<&UnboundedSender<String>>) -> String {
+    let Some(defect) = answer.end.defect() else { return answer.content.clone() };
+    let note = format!("\n\n[{defect}]");
+    if let Some(listener) = listener {
+        // A listener that has gone needs no note.
+        drop(listener.send(note.clone()));
+    }
+    format!("{}{note}", answer.content).trim_start().to_owned()
 }
 
 fn random() -> [u8; 32] {

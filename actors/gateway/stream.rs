@@ -17,10 +17,11 @@ use crate::services::Services;
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind};
 use arbiter_core::kernel::ids::{ProviderId, RunId};
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_providers::{CallError, ChatChunk, ChatStream, Usage};
+use arbiter_providers::{AnswerEnd, CallError, ChatChunk, ChatStream, Usage};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// An answer that comes in pieces.
@@ -28,12 +29,19 @@ pub struct GatewayStream {
     shared: Arc<Services>,
     pub provider_id: ProviderId,
     pub run_id: Option<RunId>,
-    first: Option<ChatChunk>,
+    waiting: VecDeque<ChatChunk>,
     cancellation: BoxFuture<'static, Refusal>,
     open_answer: Option<OpenAnswer>,
     wants_usage: bool,
     usage: Option<Usage>,
+    end: AnswerEnd,
     chars: u64,
+}
+
+/// A stream, and its chunks up to the first piece of the answer.
+pub(crate) struct BegunStream {
+    pub(crate) stream: ChatStream,
+    pub(crate) first: VecDeque<ChatChunk>,
 }
 
 /// Reservations and records that end with the answer.
@@ -49,19 +57,20 @@ struct OpenAnswer {
 impl GatewayStream {
     pub(crate) fn new(
         shared: &Arc<Services>,
-        served: ServedCall<(ChatStream, Option<ChatChunk>)>,
+        served: ServedCall<BegunStream>,
         run_id: Option<RunId>,
         cancellation: Cancellation,
         wants_usage: bool,
     ) -> Self {
         let ServedCall { response, entry } = served;
-        let Response { response: (stream, first), breaker_permit, permit, is_keyed, lock } = response;
+        let Response { response: BegunStream { stream, first }, breaker_permit, permit, is_keyed, lock } =
+            response;
         let locked = is_keyed.then(|| grace_after(lock).boxed());
         Self {
             shared: Arc::clone(shared),
             provider_id: entry.provider_id().clone(),
             run_id,
-            first,
+            waiting: first,
             cancellation: async move {
                 cancellation.requested().await;
                 cancellation.refusal()
@@ -70,6 +79,7 @@ impl GatewayStream {
             open_answer: Some(OpenAnswer { stream, entry, breaker_permit, permit, locked }),
             wants_usage,
             usage: None,
+            end: AnswerEnd::Unknown,
             chars: 0,
         }
     }
@@ -80,7 +90,7 @@ impl GatewayStream {
     /// Cause of the broken answer.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
-            if let Some(chunk) = self.first.take() {
+            if let Some(chunk) = self.waiting.pop_front() {
                 if let Some(data) = self.note(chunk) {
                     return Some(Ok(data));
                 }
@@ -102,7 +112,7 @@ impl GatewayStream {
                 }
             };
             match next {
-                Some(Ok(chunk)) => self.first = Some(chunk),
+                Some(Ok(chunk)) => self.waiting.push_back(chunk),
                 Some(Err(error)) => return self.fail(error),
                 None => {
                     self.finish();
@@ -114,7 +124,9 @@ impl GatewayStream {
 
     /// Records a chunk; returns its data, unless the caller did not request it.
     fn note(&mut self, chunk: ChatChunk) -> Option<Bytes> {
-        self.usage = chunk.usage.or(self.usage.take());
+        let before = self.usage.unwrap_or_default();
+        self.usage = chunk.usage.map(|usage| usage.at_least(before)).or(self.usage);
+        self.end = self.end.followed_by(chunk.end);
         self.chars += chunk.content.as_ref().map_or(0, |text| text.len() as u64);
         let is_wanted = self.wants_usage || !chunk.is_usage_only;
         is_wanted.then_some(chunk.data)
@@ -129,7 +141,7 @@ impl GatewayStream {
     fn finish(&mut self) {
         if let Some((entry, breaker_permit)) = self.close_answer() {
             breaker_permit.end(CallOutcome::Answered);
-            self.shared.spawn_tracked(entry.answered());
+            self.shared.spawn_tracked(entry.answered(self.end));
         }
     }
 

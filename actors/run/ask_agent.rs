@@ -216,7 +216,14 @@ fn request(agent: &Agent, persona: Option<&Persona>, requested: &AgentPrompt) ->
         Message::new(Speaker::User, user),
     ];
     let (temperature, max_tokens) = (config.temperature, config.max_tokens);
-    ChatRequest { model: String::new(), messages, tools: vec![], temperature, max_tokens }
+    ChatRequest {
+        model: String::new(),
+        messages,
+        tools: vec![],
+        temperature,
+        max_tokens,
+        uses_completion_limit: false,
+    }
 }
 
 /// A run that has begun. If it is dropped before its end is written, the caller has gone and the run is
@@ -234,9 +241,14 @@ impl RunGuard {
         let Completion { mut answer, provider_id, latency_ms, cost_usd, key_uses, .. } = completion;
         answer.content = limits::cut(answer.content, limits::MAX_MODEL_TEXT);
         request.messages.push(Message::new(Speaker::Assistant, answer.content.clone()));
+        let (status, outcome) = match answer.end.defect() {
+            None => (Status::Succeeded, "answered"),
+            Some(_) => (Status::Failed, answer.end.as_str()),
+        };
         let run = Run {
-            status: Status::Succeeded,
-            outcome: Some("answered".to_owned()),
+            status,
+            outcome: Some(outcome.to_owned()),
+            error: answer.end.defect().map(str::to_owned),
             provider_id: Some(provider_id),
             model: Some(answer.model),
             // Messages are plain texts, which always serialize.

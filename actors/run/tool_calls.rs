@@ -1,9 +1,11 @@
 //! Actions of an agent during a run: those that end it, and those that do not.
 
+use crate::bead::run_outcome;
 use crate::bead::{BeadsHandle, RunResult, edge_event};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::run::RunContext;
+use crate::runtime::random;
 use arbiter_core::agent::Agent;
 use arbiter_core::bead::creation_limits;
 use arbiter_core::bead::edit::{Edge, NewBead};
@@ -11,7 +13,7 @@ use arbiter_core::bead::{Bead, CRITICAL};
 use arbiter_core::dispatch::assign::role_match;
 use arbiter_core::dispatch::handoff;
 use arbiter_core::kernel::event_type::EventType;
-use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::ids::{BeadId, DecisionId};
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::prompt::tools::{Action, WaitForCreated};
 use arbiter_store::{Change, Store, StoreError};
@@ -40,7 +42,13 @@ pub(crate) async fn act(
         Action::Finish { summary } => ToolOutcome::End(RunResult::Complete(summary)),
         Action::Block { reason } => ToolOutcome::End(RunResult::Block(reason)),
         Action::AskDecision { question, options, priority } => {
-            ToolOutcome::End(RunResult::Ask(question, options, priority))
+            let held = held_bead(&shared.store, bead).await?;
+            let new = run_outcome::decision_request(&held, &question, &options, priority);
+            let id = DecisionId::from_random(random::bytes16());
+            match new.build(id, shared.clock.now(), shared.settings.decision_timeout) {
+                Ok(_) => ToolOutcome::End(RunResult::Ask(question, options, priority)),
+                Err(refusal) => ToolOutcome::Reply(refusal.to_string()),
+            }
         }
         Action::Comment { text } => match beads.comment(&caller, bead, text).await {
             Ok(_) => ToolOutcome::Reply("noted".to_owned()),

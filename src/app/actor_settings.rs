@@ -31,6 +31,7 @@ pub fn actor_settings(settings: &Settings) -> arbiter_actors::Settings {
             budget: ms(settings.providers.retry_budget_ms),
         },
         idle_timeout: ms(settings.providers.idle_timeout_ms),
+        answer_tokens: settings.providers.answer_tokens,
         public_http: match settings.providers.allow_public_http {
             true => PublicHttp::Allowed,
             false => PublicHttp::Refused,

@@ -78,6 +78,7 @@ impl Default for Providers {
             retry_longest_ms: 20_000,
             retry_budget_ms: 15_000,
             idle_timeout_ms: 30_000,
+            answer_tokens: 8_192,
             allow_public_http: false,
             catalogue: PathBuf::new(),
             socket_roots: Vec::new(),

@@ -55,6 +55,7 @@ const RANGES: &[(&str, i64, i64)] = &[
     ("providers.retry_budget_ms", 0, 24 * HOUR_MS),
     ("providers.idle_timeout_ms", 10, 24 * HOUR_MS),
     // A month's budget is summed up from it.
+    ("providers.answer_tokens", 256, 1_000_000),
     ("providers.usage_retention_days", 32, 36_500),
     ("dispatch.max_parallel", 1, 100_000),
     ("dispatch.attempts_max", 1, 1_000),

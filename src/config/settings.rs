@@ -237,6 +237,9 @@ pub struct Providers {
     pub retry_budget_ms: u64,
     /// The longest silence between two pieces of a streamed answer.
     pub idle_timeout_ms: u64,
+    /// The most tokens of an answer from a provider with Anthropic's protocol, which requires a limit; an agent's own
+    /// `max_tokens` precedes it. Thinking counts against it.
+    pub answer_tokens: u32,
     /// Allows plain `http` endpoints on public addresses, where a key travels unencrypted.
     pub allow_public_http: bool,
     /// The file of models that are known besides; empty: `models.toml` in the data directory, if there is one.

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod reasoning;
+mod text_calls;
 pub mod tools;
 
 use crate::agent::Agent;

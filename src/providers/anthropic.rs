@@ -13,6 +13,7 @@ pub(crate) use answer::completion;
 pub(crate) use request::{DeliveryMode, translate};
 pub(crate) use stream::StreamTranslator;
 
+use crate::openai::token_count;
 use serde_json::{Value, json};
 
 /// Protocol version, sent as the header `anthropic-version`.
@@ -44,14 +45,15 @@ fn finish_reason(stop_reason: &str, shape: AnswerShape) -> &str {
 
 /// Converts the token usage. Anthropic counts cached tokens apart from the input.
 fn usage(usage: &Value) -> Value {
-    let tokens = |name: &str| usage[name].as_u64().unwrap_or(0);
+    let tokens = |name: &str| token_count(&usage[name]).unwrap_or(0);
     let cached = tokens("cache_read_input_tokens");
-    let input = tokens("input_tokens") + tokens("cache_creation_input_tokens") + cached;
+    let written = tokens("cache_creation_input_tokens");
+    let input = tokens("input_tokens").saturating_add(written).saturating_add(cached);
     let output = tokens("output_tokens");
     json!({
         "prompt_tokens": input,
         "completion_tokens": output,
-        "total_tokens": input + output,
+        "total_tokens": input.saturating_add(output),
         "prompt_tokens_details": {"cached_tokens": cached},
     })
 }

@@ -3,6 +3,7 @@
 //! Runs are stored with these types, so a field may be added here but not renamed. Must not know any wire
 //! format: `openai.rs` translates.
 
+use crate::answer_end::AnswerEnd;
 use arbiter_core::provider::rate_limit::RateHints;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,9 @@ pub struct ChatRequest {
     /// Token limit of the answer; the provider's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
+    /// Sends the limit as `max_completion_tokens`, for models that refuse `max_tokens`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uses_completion_limit: bool,
 }
 
 /// A model's answer to a chat.
@@ -87,6 +91,9 @@ pub struct ChatAnswer {
     pub tool_calls: Vec<ToolCall>,
     /// Reason why the model stopped, in the provider's word (`stop`, `length`, `tool_calls` …).
     pub finish_reason: Option<String>,
+    /// The same reason in one vocabulary for all providers; answers stored by earlier versions have none.
+    #[serde(default)]
+    pub end: AnswerEnd,
     pub usage: Usage,
     /// Rate-limit headers of the answer; not stored.
     #[serde(skip)]
@@ -99,6 +106,17 @@ pub struct Usage {
     /// Prompt tokens, including those read from or written to a cache.
     pub input_tokens: u64,
     pub output_tokens: u64,
+}
+
+impl Usage {
+    /// Returns the larger count of each kind: a later, smaller report does not undo an earlier one.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            output_tokens: self.output_tokens.max(other.output_tokens),
+        }
+    }
 }
 
 /// A model that a provider offers.

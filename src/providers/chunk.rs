@@ -1,5 +1,6 @@
 //! Chunks of a streamed answer: the raw JSON to pass on, and the fields parsed from it.
 
+use crate::answer_end::AnswerEnd;
 use crate::chat::Usage;
 use crate::openai::read_usage;
 use bytes::Bytes;
@@ -11,9 +12,13 @@ pub struct ChatChunk {
     /// OpenAI's `chat.completion.chunk` as JSON: the provider's own bytes if it uses that protocol.
     pub data: Bytes,
     pub content: Option<String>,
-    /// Usage of the call so far; the last value counts.
+    /// Usage of the call so far; the largest value counts.
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
+    /// Reason why an answer ended within this chunk; [`AnswerEnd::Unknown`] if none did.
+    pub end: AnswerEnd,
+    /// True if the chunk adds to an answer or ends one. A role alone does neither.
+    pub has_answer: bool,
     pub is_usage_only: bool,
 }
 
@@ -46,6 +51,8 @@ impl ParsedChunk {
                 content: None,
                 usage: read_usage(&value["usage"]),
                 finish_reason: None,
+                end: AnswerEnd::Unknown,
+                has_answer: choices.iter().any(adds_to_answer),
                 is_usage_only: !value["usage"].is_null() && choices.iter().all(is_empty_choice),
             },
             model: nonempty_text(&value["model"]),
@@ -59,6 +66,7 @@ impl ParsedChunk {
             chunk.add_text(&delta["refusal"]);
             let calls = delta["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
             chunk.calls.extend(calls.iter().enumerate().map(|(at, call)| tool_call_delta(at, call)));
+            chunk.chat_chunk.end = chunk.chat_chunk.end.followed_by(AnswerEnd::of_choice(choice));
             if let Some(reason) = nonempty_text(&choice["finish_reason"]) {
                 chunk.finished.push(choice["index"].as_u64().unwrap_or(0));
                 chunk.chat_chunk.finish_reason = Some(reason);
@@ -85,6 +93,19 @@ impl ParsedChunk {
 fn is_empty_choice(choice: &Value) -> bool {
     let is_empty = |value: &Value| value.as_object().map_or(value.is_null(), serde_json::Map::is_empty);
     is_empty(&choice["delta"]) && choice["finish_reason"].is_null() && choice["logprobs"].is_null()
+}
+
+/// Returns whether a choice adds to its answer or ends it.
+fn adds_to_answer(choice: &Value) -> bool {
+    let holds = |value: &Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => !parts.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => false,
+    };
+    let delta = choice["delta"].as_object();
+    nonempty_text(&choice["finish_reason"]).is_some()
+        || delta.is_some_and(|delta| delta.iter().any(|(name, value)| name != "role" && holds(value)))
 }
 
 /// Returns a text that is not empty; several providers write an empty text in the place of null.

@@ -9,6 +9,7 @@ mod stream;
 
 pub use stream::ChatStream;
 
+use crate::answer_end::AnswerEnd;
 use crate::anthropic::{self, DeliveryMode, StreamTranslator};
 use crate::body::ChatBody;
 use crate::chat::{ChatAnswer, ChatRequest, ModelInfo, Usage};
@@ -22,13 +23,14 @@ use crate::resolver::{GuardedResolver, LookupFuture, system_lookup};
 use crate::stream_assembler::StreamAssembler;
 use crate::timeouts::Timeouts;
 use crate::tls::Tls;
-use crate::{install_tls, openai};
+use crate::{install_tls, one_piece, openai, rate_headers};
 use arbiter_core::provider::rate_limit::RateHints;
 use bytes::Bytes;
 use exchange::{JsonResponse, broken_answer, content_type, exposed_key, require_type, with_sources};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -47,6 +49,8 @@ pub struct CompletedChat {
     pub model: String,
     pub usage: Option<Usage>,
     pub finish_reason: Option<String>,
+    /// Reason why the answer ended; of several choices, that of a defective one.
+    pub end: AnswerEnd,
     pub rate_hints: RateHints,
 }
 
@@ -197,6 +201,7 @@ impl Client {
             model: answer.body["model"].as_str().unwrap_or(body.model()).to_owned(),
             usage: openai::read_usage(&answer.body["usage"]),
             finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
+            end: end_of(&answer.body["choices"]),
             body: answer.bytes,
             rate_hints: answer.rate_hints,
         })
@@ -214,9 +219,17 @@ impl Client {
             let request = anthropic::translate(body, DeliveryMode::Streamed)?;
             let translator = StreamTranslator::new(request.shape, seconds_since_1970());
             let call = self.post(&["messages"], request.body.to_string().into_bytes());
-            let response = self.within_call_timeout(self.open(call, context)).await?;
-            let decoder = Decoder::new(StreamFormat::Anthropic(translator), 1).redacting(context.key);
-            return Ok(ChatStream::new(self, started, response, decoder, context));
+            return match self.within_call_timeout(self.open(call, context)).await? {
+                OpenedAnswer::Stream(response) => {
+                    let decoder = Decoder::new(StreamFormat::Anthropic(translator), 1).redacting(context.key);
+                    Ok(ChatStream::new(self, started, response, decoder, context))
+                }
+                OpenedAnswer::Whole(answer) => {
+                    let body = anthropic::completion(&answer.body, request.shape, seconds_since_1970())
+                        .map_err(|wrong| broken_answer(&wrong, context))?;
+                    self.stream_of_one_piece(started, body, answer.rate_hints, context)
+                }
+            };
         }
         let path = ["chat", "completions"];
         let opened = async {
@@ -228,9 +241,28 @@ impl Client {
                 first => first,
             }
         };
-        let response = self.within_call_timeout(opened).await?;
-        let decoder = Decoder::new(StreamFormat::OpenAi, body.choices()).redacting(context.key);
-        Ok(ChatStream::new(self, started, response, decoder, context))
+        match self.within_call_timeout(opened).await? {
+            OpenedAnswer::Stream(response) => {
+                let decoder = Decoder::new(StreamFormat::OpenAi, body.choices()).redacting(context.key);
+                Ok(ChatStream::new(self, started, response, decoder, context))
+            }
+            OpenedAnswer::Whole(answer) => {
+                self.stream_of_one_piece(started, answer.body, answer.rate_hints, context)
+            }
+        }
+    }
+
+    /// Makes a stream of an answer that came whole although a stream was requested.
+    fn stream_of_one_piece(
+        &self,
+        started: Instant,
+        completion: Value,
+        rate_hints: RateHints,
+        context: RequestContext<'_>,
+    ) -> Result<ChatStream, CallError> {
+        let none = || broken_answer("the answer is no stream of events and holds no choice", context);
+        let events = one_piece::events(completion).ok_or_else(none)?;
+        Ok(ChatStream::of_events(self, started, events, rate_hints, context))
     }
 
     /// Returns a whole answer in OpenAI's format.
@@ -260,18 +292,31 @@ impl Client {
         &self,
         request: RequestBuilder,
         context: RequestContext<'_>,
-    ) -> Result<Response, CallError> {
+    ) -> Result<OpenedAnswer, CallError> {
         let request = self.with_auth_headers(request, context)?.header(ACCEPT, "text/event-stream");
         let mut response = self.send_for_success(request, context).await?;
-        if content_type(response.headers()).as_deref() == Some("application/json") {
-            // Some gateways report an error as a JSON body with a success status.
-            self.read_json(&mut response, context).await?;
+        if matches!(content_type(response.headers()).as_deref(), Some("application/json" | "text/plain")) {
+            // Some gateways report an error as a JSON body with a success status, and some servers do not stream.
+            let rate_hints = rate_headers::read(response.headers());
+            let (bytes, body) = self.read_json(&mut response, context).await?;
+            return Ok(OpenedAnswer::Whole(JsonResponse { bytes, body, rate_hints }));
         }
         require_type(response.headers(), context, "a stream of events", |essence| {
             essence == "text/event-stream"
         })?;
-        Ok(response)
+        Ok(OpenedAnswer::Stream(response))
     }
+}
+
+/// An answer to a request for a stream.
+enum OpenedAnswer {
+    Stream(Response),
+    Whole(JsonResponse),
+}
+
+fn end_of(choices: &Value) -> AnswerEnd {
+    let ends = choices.as_array().into_iter().flatten().map(AnswerEnd::of_choice);
+    ends.fold(AnswerEnd::Unknown, AnswerEnd::followed_by)
 }
 
 /// Returns whether a provider refused a request because of `stream_options`.

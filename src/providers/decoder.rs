@@ -28,6 +28,7 @@ pub(crate) struct Decoder {
     format: StreamFormat,
     expected_choices: u64,
     finished: BTreeSet<u64>,
+    has_answer: bool,
     is_done: bool,
     redactor: Option<StreamRedactor>,
     /// Chunks that can be returned.
@@ -42,6 +43,7 @@ impl Decoder {
             format,
             expected_choices,
             finished: BTreeSet::new(),
+            has_answer: false,
             is_done: false,
             redactor: None,
             ready: VecDeque::new(),
@@ -58,7 +60,8 @@ impl Decoder {
         self.is_done
     }
 
-    /// Returns whether every answer is complete; only the usage can follow.
+    /// Returns whether every answer has announced its end. More of it may follow: some providers announce the end
+    /// with every chunk.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_done || self.finished.len() as u64 >= self.expected_choices
     }
@@ -144,6 +147,7 @@ impl Decoder {
         match data.trim_ascii() {
             b"" => return Ok(()),
             b"[DONE]" => {
+                self.require_answer()?;
                 self.is_done = true;
                 return Ok(());
             }
@@ -158,28 +162,37 @@ impl Decoder {
         if let Some(error) = error_response::from_body(&value, context) {
             return Err(error);
         }
-        let chunk = match &mut self.format {
+        let (chunk, is_last) = match &mut self.format {
             StreamFormat::OpenAi => {
                 let chunk = ParsedChunk::read(&value, data);
-                Some((value, chunk))
+                (Some((value, chunk)), false)
             }
             StreamFormat::Anthropic(translator) => {
                 let generated = translator.event(&value);
-                self.is_done = translator.is_done();
-                generated.map(|value| {
+                let chunk = generated.map(|value| {
                     let chunk = generated_chunk(&value);
                     (value, chunk)
-                })
+                });
+                (chunk, translator.is_done())
             }
         };
-        let was_whole = self.finished.len() as u64 >= self.expected_choices;
-        let Some((value, chunk)) = chunk else { return Ok(()) };
-        self.finished.extend(&chunk.finished);
-        // Later text of a provider is not part of the complete answer; its usage is.
-        if !was_whole || chunk.chat_chunk.usage.is_some() {
+        if let Some((value, chunk)) = chunk {
+            self.finished.extend(&chunk.finished);
+            self.has_answer |= chunk.chat_chunk.has_answer;
             self.pass_on(value, chunk);
         }
+        if is_last {
+            self.require_answer()?;
+            self.is_done = true;
+        }
         Ok(())
+    }
+
+    fn require_answer(&self) -> Result<(), CallError> {
+        match self.has_answer {
+            true => Ok(()),
+            false => Err(CallError::new(CallErrorKind::Broken, "the stream holds no answer")),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Shared by all wire formats, because their error bodies differ only in details. Must not connect.
 
+use crate::answer_end::AnswerEnd;
 use crate::error::{CallError, CallErrorKind};
 use crate::rate_headers;
 use crate::redact::sanitize;
@@ -36,13 +37,36 @@ pub(crate) fn from_status(
 /// Finds the error in a body with a success status, as gateways send it, or in a stream that has begun.
 pub(crate) fn from_body(body: &Value, context: RequestContext<'_>) -> Option<CallError> {
     // vLLM before 0.10 writes the error's fields beside `"object": "error"`.
-    let is_bare = body["object"] == "error";
-    if !is_bare {
-        body.get("error").filter(|error| !error.is_null())?;
-    }
-    let error_body = ErrorBody::from_json(body);
+    let is_own = body["object"] == "error" || has_words(&body["error"]);
+    let error_body = if is_own { ErrorBody::from_json(body) } else { choice_error(body)? };
     let kind = error_kind(error_body.status(), RateHints::default(), &error_body, context);
     Some(CallError::new(kind, sanitize(&error_body.message, context.key)))
+}
+
+/// Finds the error within a choice, as OpenRouter reports a failure in the middle of an answer.
+fn choice_error(body: &Value) -> Option<ErrorBody> {
+    let failed = |choice: &&Value| {
+        let reason = choice["finish_reason"].as_str().map(AnswerEnd::of_word);
+        reason == Some(AnswerEnd::Error) || has_words(&choice["error"])
+    };
+    let choice = body["choices"].as_array()?.iter().find(failed)?;
+    if has_words(&choice["error"]) {
+        return Some(ErrorBody::from_json(choice));
+    }
+    let message = AnswerEnd::Error.defect().unwrap_or_default().to_owned();
+    Some(ErrorBody { code: String::new(), family: String::new(), message })
+}
+
+/// Returns whether an error says anything. Some servers write an empty error beside every good answer.
+fn has_words(error: &Value) -> bool {
+    match error {
+        Value::Null => false,
+        Value::Bool(is_error) => *is_error,
+        Value::Number(code) => code.as_f64() != Some(0.0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(parts) => parts.iter().any(has_words),
+        Value::Object(fields) => fields.values().any(has_words),
+    }
 }
 
 fn error_kind(
@@ -71,6 +95,33 @@ fn error_kind(
         _ => CallErrorKind::Broken,
     }
 }
+
+/// Phrases of a context overflow, in lower case.
+const OVERFLOW_PHRASES: [&str; 20] = [
+    "maximum context length",
+    "context length exceeded",
+    "prompt is too long",
+    "prompt too long",
+    "input is too long",
+    "exceeds the available context size",
+    "contextwindowexceedederror",
+    "exceed context limit",
+    "exceeds the context",
+    "exceeds limit of the context",
+    "context window exceeds limit",
+    "than the model's context length",
+    "input token count",
+    "maximum prompt length",
+    "maximum allowed input length",
+    "range of input length should be",
+    "context the overflows",
+    "loaded with context length of only",
+    "exceeded model token limit",
+    "reduce the length of the messages",
+];
+/// Phrases of a rate limit, in lower case; such a text may name tokens and lengths as well.
+const LIMIT_PHRASES: [&str; 6] =
+    ["tokens per minute", "tokens per day", "rate limit", "too many requests", "throttling", "please wait"];
 
 /// Fields of an error body.
 struct ErrorBody {
@@ -130,15 +181,9 @@ impl ErrorBody {
     /// LiteLLM and others.
     fn is_context_overflow(&self) -> bool {
         const CODES: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
-        const PHRASES: [&str; 5] = [
-            "maximum context length",
-            "context length exceeded",
-            "prompt is too long",
-            "exceeds the available context size",
-            "contextwindowexceedederror",
-        ];
         let message = self.message.to_ascii_lowercase();
-        CODES.contains(&self.code.as_str()) || PHRASES.iter().any(|phrase| message.contains(phrase))
+        let holds = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+        CODES.contains(&self.code.as_str()) || (holds(&OVERFLOW_PHRASES) && !holds(&LIMIT_PHRASES))
     }
 }
 
@@ -184,6 +229,42 @@ mod tests {
         for (status, body, expected) in table {
             assert_eq!(kind(status, body), expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn context_overflow_is_known_in_every_wording() {
+        for line in include_str!("tests/fixtures/context_overflows.tsv").lines() {
+            let (status, body) = line.split_once('\t').unwrap();
+            assert_eq!(kind(status.parse().unwrap(), body), CallErrorKind::ContextTooLong, "{line}");
+        }
+        for other in [
+            "max_tokens is too large: 50000. This model supports at most 16384 completion tokens",
+            "Throttling error: the input token count is too high, please wait before trying again",
+            "the rate limit of input length 1000 was exceeded: maximum prompt length per minute",
+            "the context of this request is not allowed",
+        ] {
+            assert_eq!(kind(400, other), CallErrorKind::Refused, "{other}");
+        }
+    }
+
+    #[test]
+    fn error_without_words_is_no_error() {
+        let context = RequestContext { model: Some("m"), key: None };
+        for empty in ["{}", "\"\"", "false", "null", "[]", "0", r#"{"message": "", "code": null}"#] {
+            let body: Value = serde_json::from_str(&format!(r#"{{"error": {empty}}}"#)).unwrap();
+            assert_eq!(from_body(&body, context), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn error_in_a_choice_is_an_error() {
+        let context = RequestContext { model: Some("m"), key: None };
+        let answer = include_str!("tests/fixtures/answer_error_in_choice.json");
+        let error = from_body(&serde_json::from_str(answer).unwrap(), context).unwrap();
+        assert_eq!(*error.kind(), CallErrorKind::Overloaded);
+        assert!(error.to_string().contains("upstream went away"), "{error}");
+        let bare = serde_json::json!({"choices": [{"delta": {}, "finish_reason": "error"}]});
+        assert_eq!(*from_body(&bare, context).unwrap().kind(), CallErrorKind::Overloaded);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! key is passed with each call and is not kept.
 
 mod address;
+mod answer_end;
 mod anthropic;
 mod body;
+mod capability;
 mod chat;
 mod chunk;
 mod client;
@@ -14,6 +16,7 @@ mod decoder;
 mod endpoint;
 mod error;
 mod error_response;
+mod one_piece;
 mod openai;
 mod protocol;
 mod rate_headers;
@@ -25,8 +28,10 @@ mod timeouts;
 mod tls;
 mod webhook;
 
+pub use answer_end::AnswerEnd;
 pub use arbiter_core::provider::rate_limit::RateHints;
 pub use body::ChatBody;
+pub use capability::Capability;
 pub use chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 pub use chunk::ChatChunk;
 pub use client::{ChatStream, Client, CompletedChat, MAX_ANSWER_BYTES};

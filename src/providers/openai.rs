@@ -4,6 +4,7 @@
 //! Strict in requests, tolerant in answers: a missing usage, `content: null`, arguments as an object and a bare
 //! list of models all occur in practice. Must not connect.
 
+use crate::answer_end::AnswerEnd;
 use crate::chat::{ChatAnswer, ChatRequest, Message, ModelInfo, Speaker, Tool, ToolCall, Usage};
 use arbiter_core::provider::rate_limit::RateHints;
 use serde::Deserialize;
@@ -21,7 +22,8 @@ pub(crate) fn chat_fields(request: &ChatRequest) -> Map<String, Value> {
         body.insert("temperature".into(), temperature.into());
     }
     if let Some(max_tokens) = request.max_tokens {
-        body.insert("max_tokens".into(), max_tokens.into());
+        let name = if request.uses_completion_limit { "max_completion_tokens" } else { "max_tokens" };
+        body.insert(name.into(), max_tokens.into());
     }
     body
 }
@@ -110,6 +112,7 @@ struct WireFunction {
 /// # Errors
 /// A text that describes the defect of the answer. It may quote the answer, so it must be redacted.
 pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, String> {
+    let end = AnswerEnd::of_choice(&body["choices"][0]);
     let answer = WireResponse::deserialize(body).map_err(|error| error.to_string())?;
     let choice = answer.choices.into_iter().next().ok_or("the answer holds no choice")?;
     let content = match choice.message.content {
@@ -123,6 +126,7 @@ pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, St
         content,
         tool_calls: calls.map(|(index, call)| read_tool_call(index, call)).collect(),
         finish_reason: choice.finish_reason,
+        end,
         usage: answer.usage.as_ref().and_then(read_usage).unwrap_or_default(),
         rate_hints: RateHints::default(),
     })
@@ -130,12 +134,21 @@ pub(crate) fn read_chat(body: Value, asked_model: &str) -> Result<ChatAnswer, St
 
 /// Parses a `usage`; `None` if it counts nothing.
 pub(crate) fn read_usage(usage: &Value) -> Option<Usage> {
-    let tokens = |name| usage.get(name).and_then(Value::as_u64);
-    let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
+    let tokens = |names: [&str; 2]| names.iter().find_map(|name| token_count(usage.get(*name)?));
+    let input = tokens(["prompt_tokens", "input_tokens"]);
+    let output = tokens(["completion_tokens", "output_tokens"]);
     if input.is_none() && output.is_none() {
         return None;
     }
     Some(Usage { input_tokens: input.unwrap_or(0), output_tokens: output.unwrap_or(0) })
+}
+
+/// Reads a number of tokens; some servers write it as a float.
+pub(crate) fn token_count(value: &Value) -> Option<u64> {
+    let float = || value.as_f64().filter(|count| count.is_finite() && *count >= 0.0);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    // it is not negative, and the cast saturates
+    value.as_u64().or_else(|| float().map(|count| count as u64))
 }
 
 fn read_tool_call(index: usize, call: WireToolCall) -> ToolCall {
@@ -199,6 +212,7 @@ mod tests {
             }],
             temperature: Some(0.5),
             max_tokens: Some(10),
+            uses_completion_limit: false,
         };
         let expected = json!({
             "model": "m",
@@ -224,6 +238,7 @@ mod tests {
             tools: vec![],
             temperature: None,
             max_tokens: None,
+            uses_completion_limit: false,
         };
         assert_eq!(Value::Object(chat_fields(&request)), json!({"model": "m", "messages": []}));
     }
@@ -251,6 +266,16 @@ mod tests {
             "ab"
         );
         assert_eq!(text(json!({"content": null, "refusal": "I cannot"})), "I cannot");
+    }
+
+    #[test]
+    fn usage_is_read_as_floats_and_under_either_name() {
+        let counted = Some(Usage { input_tokens: 1_000, output_tokens: 500 });
+        let floats: Value =
+            serde_json::from_str(include_str!("tests/fixtures/answer_usage_floats.json")).unwrap();
+        assert_eq!(read_usage(&floats["usage"]), counted);
+        assert_eq!(read_usage(&json!({"input_tokens": 1_000, "output_tokens": 500})), counted);
+        assert_eq!(read_usage(&json!({"prompt_tokens": -1.5, "completion_tokens": "many"})), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Assembles a whole answer from a stream's chunks.
 
+use crate::answer_end::AnswerEnd;
 use crate::chat::{ChatAnswer, ToolCall, Usage};
 use crate::chunk::{ParsedChunk, ToolCallDelta};
 use arbiter_core::provider::rate_limit::RateHints;
@@ -11,6 +12,7 @@ pub(crate) struct StreamAssembler {
     content: String,
     calls: Vec<(u64, ToolCall)>,
     finish_reason: Option<String>,
+    end: AnswerEnd,
     usage: Usage,
     has_choice: bool,
 }
@@ -26,8 +28,9 @@ impl StreamAssembler {
             self.add_call(part);
         }
         self.finish_reason = chunk.chat_chunk.finish_reason.or(self.finish_reason.take());
-        // Some providers report a running total with every chunk.
-        self.usage = chunk.chat_chunk.usage.unwrap_or(self.usage);
+        self.end = self.end.followed_by(chunk.chat_chunk.end);
+        // Some providers report a running total with every chunk, and a zero with the last.
+        self.usage = self.usage.at_least(chunk.chat_chunk.usage.unwrap_or_default());
     }
 
     fn add_call(&mut self, part: ToolCallDelta) {
@@ -71,6 +74,7 @@ impl StreamAssembler {
             content: self.content,
             tool_calls: calls.map(named).collect(),
             finish_reason: self.finish_reason,
+            end: self.end,
             usage: self.usage,
             rate_hints,
         })
@@ -120,12 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn last_usage_report_counts() {
+    fn largest_usage_report_counts() {
         let usage = |output: u64| json!({"prompt_tokens": 5, "completion_tokens": output});
         let answer = assemble(&[
             json!({"choices": [{"delta": {"content": "a"}}], "usage": usage(1)}),
             json!({"choices": [{"delta": {"content": "b"}, "finish_reason": "stop"}], "usage": usage(2)}),
             json!({"choices": [], "usage": null}),
+            json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}),
         ]);
         let answer = answer.unwrap();
         assert_eq!((answer.content.as_str(), answer.model.as_str()), ("ab", "asked"));

@@ -1,5 +1,6 @@
 //! Beads through the running program: files, pulls, dispatch, decisions, the work graph.
 
+pub mod answers;
 pub mod decisions;
 pub mod dispatch;
 pub mod end_to_end;

@@ -180,7 +180,10 @@ async fn ask(session: &Session, request: Request) -> Result<(), Failure> {
     let about =
         format!("{} by {} with {}, {} USD", said("id"), said("provider_id"), said("model"), said("cost_usd"));
     output::note(&table::one_line(&about));
-    Ok(())
+    match table::at(&run, "status") == "failed" {
+        true => Err(Failure::Failed(said("error"))),
+        false => Ok(()),
+    }
 }
 
 fn json_object(text: &str) -> Result<Value, String> {

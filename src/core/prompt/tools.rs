@@ -5,6 +5,7 @@ use crate::kernel::ids::AgentId;
 use crate::kernel::limits;
 use crate::kernel::objects_only::ObjectsOnly;
 use crate::prompt::reasoning::strip_reasoning;
+use crate::prompt::text_calls::{self, TextCalls};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -228,9 +229,31 @@ fn check_texts(action: &Action) -> Result<(), String> {
 
 const FENCE: &str = "```arbiter";
 
-/// Reads an answer without tool calls: the first fenced `arbiter` JSON block is an action, plain text is the
-/// end of the work. What the model thought aloud counts for neither. The error is for the model.
-pub fn parse_answer(text: &str) -> Result<Action, String> {
+/// Describes the actions to a model that cannot call tools.
+pub fn fenced_instructions() -> String {
+    let mut text = "Tools cannot be called here. Answer with one fenced block: a line ```arbiter, one JSON object and a \
+                    line ```. Its field `action` is one of these names, and its other fields are those of the \
+                    action's JSON Schema:"
+        .to_owned();
+    for tool in tools() {
+        text.push_str(&format!("\n- {}: {} {}", tool.name, tool.description, tool.parameters));
+    }
+    text
+}
+
+/// Writes a tool call as the fenced block that [`parse_answer`] reads.
+pub fn fenced_call(name: &str, arguments: &str) -> String {
+    let mut action = serde_json::Map::from_iter([("action".to_owned(), json!(name))]);
+    if let Ok(Value::Object(arguments)) = serde_json::from_str(arguments) {
+        action.extend(arguments.into_iter().filter(|(field, _)| field != "action"));
+    }
+    format!("{FENCE}\n{}\n```", Value::Object(action))
+}
+
+/// Reads an answer without tool calls: the first fenced `arbiter` JSON block is an action, and so is a tool call
+/// in a model's own template. Plain text is the end of the work. What the model thought aloud counts for none of
+/// them. The error is for the model.
+pub fn parse_answer(text: &str) -> Result<Vec<Action>, String> {
     let visible = strip_reasoning(text);
     if let Some((_, rest)) = visible.split_once(FENCE) {
         // Reads to the end of the JSON and not to the next fence, for a text within it may hold fences too.
@@ -240,20 +263,38 @@ pub fn parse_answer(text: &str) -> Result<Action, String> {
             Some(Err(wrong)) => return Err(format!("the arbiter block is no JSON: {wrong}")),
             None => return Err("the arbiter block is empty".to_owned()),
         };
-        return parse_action(value);
+        return parse_action(value).map(|action| vec![action]);
     }
     let visible = visible.trim();
     if visible.is_empty() {
         return Err("the answer is empty".to_owned());
     }
-    let action = Action::Finish { summary: visible.to_owned() };
-    check_texts(&action)?;
-    Ok(action)
+    match text_calls::find(visible) {
+        TextCalls::None => {
+            let action = Action::Finish { summary: visible.to_owned() };
+            check_texts(&action)?;
+            Ok(vec![action])
+        }
+        TextCalls::Found(calls) => {
+            calls.iter().map(|(name, arguments)| parse_tool_call(name, &arguments.to_string())).collect()
+        }
+        TextCalls::Unreadable => Err(format!(
+            "the text holds the markup of a tool call that cannot be read; answer with one fenced block: \
+             {FENCE} {{\"action\": \"finish\", \"summary\": \"…\"}}```"
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reads an answer of one action.
+    fn one_action(text: &str) -> Result<Action, String> {
+        let mut actions = parse_answer(text)?;
+        assert_eq!(actions.len(), 1, "{text}");
+        Ok(actions.remove(0))
+    }
 
     #[test]
     fn tool_call_parses_and_invalid_one_is_explained() {
@@ -285,14 +326,14 @@ mod tests {
 
     #[test]
     fn plain_text_finishes_and_fenced_block_is_an_action() {
-        let plain = parse_answer("<think>hm</think>\nAll done.").unwrap();
+        let plain = one_action("<think>hm</think>\nAll done.").unwrap();
         assert_eq!(plain, Action::Finish { summary: "All done.".into() });
         let fenced =
-            parse_answer("I cannot.\n```arbiter\n{\"action\": \"block\", \"reason\": \"no access\"}\n```\n")
+            one_action("I cannot.\n```arbiter\n{\"action\": \"block\", \"reason\": \"no access\"}\n```\n")
                 .unwrap();
         assert_eq!(fenced, Action::Block { reason: "no access".into() });
-        assert!(parse_answer("```arbiter\nnonsense\n```").is_err());
-        assert!(parse_answer("<think>only thoughts</think>").is_err());
+        assert!(one_action("```arbiter\nnonsense\n```").is_err());
+        assert!(one_action("<think>only thoughts</think>").is_err());
     }
 
     #[test]
@@ -317,14 +358,32 @@ mod tests {
             format!("So.\n<think>{draft}</think>{action}"),
         ];
         for text in texts {
-            assert_eq!(parse_answer(&text), Ok(done.clone()), "{text}");
+            assert_eq!(one_action(&text), Ok(done.clone()), "{text}");
         }
-        assert!(parse_answer(&format!("<think>cut off {draft}")).is_err());
+        assert!(one_action(&format!("<think>cut off {draft}")).is_err());
         assert_eq!(
-            parse_answer(&format!("<think>{draft}</think>All done.")),
+            one_action(&format!("<think>{draft}</think>All done.")),
             Ok(Action::Finish { summary: "All done.".into() })
         );
-        assert!(parse_answer("```arbiter").is_err());
+        assert!(one_action("```arbiter").is_err());
+    }
+
+    #[test]
+    fn tool_call_in_text_is_that_call() {
+        let template =
+            "<tool_call>\n{\"name\": \"block\", \"arguments\": {\"reason\": \"no access\"}}\n</tool_call>";
+        assert_eq!(one_action(template), Ok(Action::Block { reason: "no access".into() }));
+        assert_eq!(one_action(&format!("<think>{template}</think>Done.")), one_action("Done."));
+        assert!(parse_answer("<tool_call>\n{\"name\": \"fly\"}\n</tool_call>").is_err());
+        assert!(parse_answer("[TOOL_CALLS]block[ARGS]{\"why\": 1}").is_err(), "its arguments are wrong");
+    }
+
+    #[test]
+    fn fenced_call_reads_back_as_its_action() {
+        let text = fenced_call("block", r#"{"reason": "no access"}"#);
+        assert_eq!(one_action(&text), Ok(Action::Block { reason: "no access".into() }));
+        let told = fenced_instructions();
+        assert!(tools().iter().all(|tool| told.contains(tool.name)), "{told}");
     }
 
     #[test]

@@ -101,10 +101,17 @@ impl StreamTranslator {
             "tool_use" => {
                 let is_answer = self.shape == AnswerShape::JsonFromTool && block["name"] == JSON_TOOL;
                 let target = if is_answer { ArgumentTarget::Text } else { ArgumentTarget::Call(self.calls) };
-                self.open.insert(event["index"].as_u64()?, OpenToolCall { target, has_arguments: false });
-                let ArgumentTarget::Call(index) = target else { return None };
+                // Some servers send the whole input with the start of the block, and no deltas.
+                let input = block["input"].as_object().filter(|input| !input.is_empty());
+                let open = OpenToolCall { target, has_arguments: input.is_some() };
+                self.open.insert(event["index"].as_u64()?, open);
+                let arguments =
+                    input.map(|input| Value::Object(input.clone()).to_string()).unwrap_or_default();
+                let ArgumentTarget::Call(index) = target else {
+                    return (!arguments.is_empty()).then(|| self.arguments(target, &arguments));
+                };
                 self.calls += 1;
-                let function = json!({"name": block["name"], "arguments": ""});
+                let function = json!({"name": block["name"], "arguments": arguments});
                 let call =
                     json!({"index": index, "id": block["id"], "type": "function", "function": function});
                 Some(self.delta(json!({"tool_calls": [call]})))

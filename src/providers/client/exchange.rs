@@ -41,7 +41,8 @@ impl Client {
             let mut response = self.send_for_success(request, context).await?;
             let rate_hints = rate_headers::read(response.headers());
             require_type(response.headers(), context, "json", |essence| {
-                essence == "application/json" || essence.ends_with("+json")
+                // Plain text that is JSON all the same is accepted.
+                essence == "application/json" || essence.ends_with("+json") || essence == "text/plain"
             })?;
             let (bytes, body) = self.read_json(&mut response, context).await?;
             Ok(JsonResponse { bytes, body, rate_hints })

@@ -6,7 +6,7 @@
 use super::exchange::transport_error;
 use super::{Client, Timeouts};
 use crate::chunk::{ChatChunk, ParsedChunk};
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, StreamFormat};
 use crate::error::{CallError, CallErrorKind};
 use crate::error_response::RequestContext;
 use crate::rate_headers;
@@ -26,8 +26,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct ChatStream {
-    /// `None` once the stream has ended.
+    /// `None` once the stream has ended, and for an answer that came whole.
     response: Option<Response>,
+    is_over: bool,
     bytes: Bytes,
     decoder: Decoder,
     timeouts: Timeouts,
@@ -47,11 +48,25 @@ impl ChatStream {
         decoder: Decoder,
         context: RequestContext<'_>,
     ) -> Self {
+        let rate_hints = rate_headers::read(response.headers());
+        let empty = Self::of_events(client, started, Bytes::new(), rate_hints, context);
+        Self { response: Some(response), decoder, ..empty }
+    }
+
+    /// Creates a stream of events that have all arrived.
+    pub(super) fn of_events(
+        client: &Client,
+        started: Instant,
+        events: Bytes,
+        rate_hints: RateHints,
+        context: RequestContext<'_>,
+    ) -> Self {
         Self {
-            rate_hints: rate_headers::read(response.headers()),
-            response: Some(response),
-            bytes: Bytes::new(),
-            decoder,
+            rate_hints,
+            response: None,
+            is_over: false,
+            bytes: events,
+            decoder: Decoder::new(StreamFormat::OpenAi, 1),
             timeouts: client.timeouts,
             started,
             has_begun: false,
@@ -77,7 +92,7 @@ impl ChatStream {
     pub(super) async fn next_chunk(&mut self) -> Option<Result<ParsedChunk, CallError>> {
         let outcome = self.advance().await;
         if !matches!(outcome, Ok(Some(_))) {
-            self.response = None;
+            (self.response, self.is_over) = (None, true);
         }
         outcome.transpose()
     }
@@ -85,9 +100,15 @@ impl ChatStream {
     async fn advance(&mut self) -> Result<Option<ParsedChunk>, CallError> {
         let key = self.key.as_ref().map(ExposeSecret::expose_secret);
         let context = RequestContext { model: Some(&self.model), key };
-        while let Some(response) = &mut self.response {
+        while !self.is_over {
             match self.decoder.read(&mut self.bytes, context) {
-                Ok(Some(chunk)) => return Ok(Some(chunk)),
+                Ok(Some(chunk)) => {
+                    // What follows the announced end belongs to the answer, so the wait for the end begins anew.
+                    if chunk.chat_chunk.has_answer {
+                        self.complete_since = None;
+                    }
+                    return Ok(Some(chunk));
+                }
                 Ok(None) => {}
                 // The answer is complete: an error after it loses nothing.
                 Err(_) if self.decoder.is_whole() => return Ok(self.decoder.close()),
@@ -97,6 +118,7 @@ impl ChatStream {
                 drain_in_background(self.response.take());
                 return Ok(None);
             }
+            let Some(response) = &mut self.response else { return self.decoder.end(context) };
             let (mut limit, late, full) = wait(&self.timeouts, self.started, self.has_begun);
             let is_whole = self.decoder.is_whole();
             if is_whole {

@@ -33,6 +33,7 @@ fn hello() -> ChatRequest {
         tools: vec![Tool { name: "finish".into(), description: "ends".into(), parameters: json!({}) }],
         temperature: None,
         max_tokens: None,
+        uses_completion_limit: false,
     }
 }
 

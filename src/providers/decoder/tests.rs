@@ -78,6 +78,42 @@ proptest! {
     }
 }
 
+fn texts(stream: &str) -> String {
+    let (chunks, error) = decode(stream.as_bytes(), &[stream.len()]);
+    assert_eq!(error, None);
+    chunks.into_iter().filter_map(|chunk| chunk.chat_chunk.content).collect()
+}
+
+#[test]
+fn finish_reason_does_not_end_a_stream() {
+    assert_eq!(texts(include_str!("../tests/fixtures/stream_finish_on_every_chunk.txt")), "one two three");
+    let calls = include_str!("../tests/fixtures/stream_finish_before_second_tool.txt");
+    let (chunks, _) = decode(calls.as_bytes(), &[calls.len()]);
+    let names: Vec<String> = chunks.into_iter().flat_map(|chunk| chunk.calls).map(|call| call.name).collect();
+    assert_eq!(names, ["f", "g"]);
+    assert_eq!(texts(include_str!("../tests/fixtures/stream_error_beside_answer.txt")), "all is well");
+}
+
+#[test]
+fn stream_without_an_answer_is_broken() {
+    let role =
+        "data: {\"choices\": [{\"index\": 0, \"delta\": {\"role\": \"assistant\", \"content\": \"\"}}]}\n\n";
+    for stream in ["data: [DONE]\n\n".to_owned(), format!("{role}data: [DONE]\n\n")] {
+        let (_, error) = decode(stream.as_bytes(), &[stream.len()]);
+        assert_eq!(*error.unwrap().kind(), CallErrorKind::Broken, "{stream}");
+    }
+}
+
+#[test]
+fn anthropic_tool_input_at_the_block_start_is_kept() {
+    let stream = include_str!("../tests/fixtures/anthropic_tool_input_at_start.txt");
+    let (chunks, error) = decode(stream.as_bytes(), &[stream.len()]);
+    assert_eq!(error, None);
+    let arguments: String =
+        chunks.into_iter().flat_map(|chunk| chunk.calls).map(|call| call.arguments).collect();
+    assert_eq!(arguments, "{\"path\":\"a.txt\"}");
+}
+
 #[test]
 fn stream_cut_before_its_finish_reason_is_incomplete() {
     for stream in STREAMS {

@@ -158,7 +158,7 @@ async fn transient_failures_are_reported_per_call_and_pass() {
 }
 
 #[tokio::test]
-async fn data_after_a_complete_answer_is_ignored() {
+async fn stream_goes_on_after_its_finish_reason() {
     let event = |delta: Value, reason: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
         format!("data: {}\n\n", json!({"choices": [choice]}))
@@ -168,16 +168,17 @@ async fn data_after_a_complete_answer_is_ignored() {
     let stream = |text: String| Reply::raw(text).with_header("content-type", "text/event-stream");
     let usage = "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 1, \"completion_tokens\": 2}}\n\n";
     let error = "data: {\"error\": \"oh\"}\n\n";
+    let both = format!("{WORDS}and more");
     let replies = [
-        stream(format!("{answer}{more}{usage}{more}")),
-        stream(format!("{answer}{error}")),
-        stream(format!("{answer}data: nonsense\n\n")),
-        stream(format!("{answer}data: cut o")),
-        Reply { fault: Some(Fault::EndlessEvents), ..stream(format!("{answer}{more}")) },
+        (stream(format!("{answer}{more}{usage}")), both.as_str()),
+        (stream(format!("{answer}{error}")), WORDS),
+        (stream(format!("{answer}data: nonsense\n\n")), WORDS),
+        (stream(format!("{answer}data: cut o")), WORDS),
+        (stream(format!("{answer}data: [DONE]\n\n{more}")), WORDS),
     ];
-    for reply in replies {
+    for (reply, expected) in replies {
         let (heard, error) = listen(reply.clone(), Protocol::OpenAi, Timeouts::default()).await;
-        assert_eq!((heard.as_str(), error), (WORDS, None), "{reply:?}");
+        assert_eq!((heard.as_str(), error), (expected, None), "{reply:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recorded answers of real providers.
 
 use crate::stage::{all, always, body, hello, text_of};
-use arbiter_providers::{ModelInfo, Protocol, ToolCall, Usage};
+use arbiter_providers::{AnswerEnd, ModelInfo, Protocol, ToolCall, Usage};
 use arbiter_testkit::{Reply, Script, ScriptedProvider};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -50,6 +50,37 @@ async fn text_is_read_from_every_recorded_stream() {
         assert_ne!(answer.model, "m", "{name}");
         assert_eq!(provider.chat_count(), 2);
     }
+}
+
+#[tokio::test]
+async fn end_of_an_answer_is_read_whole_and_streamed() {
+    let table = [
+        ("answer_cut_by_length.json", AnswerEnd::Length),
+        ("answer_filtered.json", AnswerEnd::Filtered),
+        ("answer_refusal.json", AnswerEnd::Refused),
+        ("answer_tool_call_as_text.json", AnswerEnd::Complete),
+    ];
+    for (name, expected) in table {
+        // Plain JSON in answer to a request for a stream becomes a stream of one piece.
+        for content_type in ["application/json", "text/plain"] {
+            let reply = Reply::raw(fixture(name)).with_header("content-type", content_type);
+            let (_provider, client) = always(reply, Protocol::OpenAi);
+            let whole = client.chat(None, &hello()).await.unwrap();
+            let streamed = client.chat_streamed(None, &hello(), |_| {}).await.unwrap();
+            let passed = client.complete(None, &body(json!({}))).await.unwrap();
+            assert_eq!((whole.end, streamed.end, passed.end), (expected, expected, expected), "{name}");
+            assert_eq!((whole.content, whole.usage), (streamed.content, streamed.usage), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn smaller_usage_report_does_not_undo_a_larger_one() {
+    let reply = Reply::raw(fixture("stream_usage_zero_last.txt"));
+    let (_provider, client) =
+        always(reply.with_header("content-type", "text/event-stream"), Protocol::OpenAi);
+    let answer = client.chat_streamed(None, &hello(), |_| {}).await.unwrap();
+    assert_eq!((answer.usage.input_tokens, answer.usage.output_tokens), (1_000, 500));
 }
 
 #[tokio::test]

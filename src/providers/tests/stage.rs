@@ -36,6 +36,7 @@ pub fn hello() -> ChatRequest {
         tools: vec![],
         temperature: None,
         max_tokens: None,
+        uses_completion_limit: false,
     }
 }
 

@@ -103,7 +103,10 @@ pub(crate) fn begin(shared: &Arc<RunContext>, agent: &Agent, bead: &BeadId, toke
 
 /// Returns whether a refusal means that the claim is over: its end has ended the run as well.
 fn is_lost_claim(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::NotFound { .. } | Refusal::Conflict { code: ProblemCode::StaleLease, .. })
+    matches!(
+        refusal,
+        Refusal::NotFound { entity: "bead", .. } | Refusal::Conflict { code: ProblemCode::StaleLease, .. }
+    )
 }
 
 struct BeadRun {

@@ -112,7 +112,7 @@ async fn provider_that_refuses_tools_works_by_fenced_block() {
             None if chat.last_text_of("system").contains("Tools cannot be called here") => Reply::text(
                 "```arbiter\n{\"action\": \"finish\", \"summary\": \"[simulated] without tools\"}\n```",
             ),
-            None => Reply::error(400, "nobody said how to answer"),
+            None => Reply::error(400, "the prompt does not say how to answer"),
         });
         let provider = harness.setup(script, &["ann"]).await;
         for bead in ["first", "second"] {

@@ -50,7 +50,7 @@ macro_rules! run_view {
             /// Current status.
             #[schemars(schema_with = "word::<Status>")]
             status: Status,
-            /// Action that the agent chose: `finish`, `block`, `ask_decision`; or `answered`.
+            /// Action that the agent chose: `finish`, `block`, `ask_decision`; or `answered`, `length`, `filtered`, `refused`.
             outcome: Option<String>,
             /// Error, if any.
             error: Option<String>,

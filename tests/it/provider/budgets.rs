@@ -117,7 +117,7 @@ impl Harness {
 async fn call_in_flight_reserves_its_cost_until_it_ends() {
     let (harness, provider) = start_priced().await;
     set_budget(&harness, 1.0).await;
-    provider.set_script(Script::always(Reply::failing(Fault::StallAfterEvents(1))).requiring_key(KEY));
+    provider.set_script(Script::always(Reply::failing(Fault::StallAfterEvents(2))).requiring_key(KEY));
     let stream = harness.chat_streaming("one/m").await;
     let held = harness.get("budgets").await;
     assert!(held[0]["reserved_usd"].as_f64().unwrap() > 0.0, "{held}");

@@ -19,11 +19,12 @@ use crate::runtime::registry::{Affinity, IdlePolicy, Registry};
 use crate::services::{Services, deref_to_services};
 use crate::token::cache::TokenCache;
 use crate::token::revoke_all;
-use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
+use arbiter_core::agent::edit::{AgentPatch, NewAgent};
 use arbiter_core::agent::{self, Agent, authorize};
 use arbiter_core::bead::{self, Attempt, Claimant};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::{AgentId, BeadId};
+use arbiter_core::kernel::initial_status::InitialStatus;
 use arbiter_core::kernel::limits;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::record::{FieldChanges, apply_all, event};
@@ -80,11 +81,11 @@ impl AgentsHandle {
         let agent = new.build(id.clone(), self.0.clock.now())?;
         self.check_references(&agent, None).await?;
         let mut unit = caller.unit(self.0.clock.now(), "agents");
-        add(&mut unit, &agent, new.start)?;
+        add(&mut unit, &agent, new.status)?;
         let this = self.clone();
         let work = async move {
             this.0.store.commit(unit).await?;
-            if new.start == Start::Now { this.reconcile(&id).await } else { Ok(agent) }
+            if new.status == InitialStatus::Active { this.reconcile(&id).await } else { Ok(agent) }
         };
         self.0.run_to_completion("the creation of an agent", work).await
     }
@@ -263,8 +264,8 @@ impl AgentsHandle {
 }
 
 /// Adds a new agent to a unit, which refuses it if it is one too many in its position.
-pub(crate) fn add(unit: &mut Unit, agent: &Agent, start: Start) -> Result<(), Refusal> {
-    if start == Start::Now {
+pub(crate) fn add(unit: &mut Unit, agent: &Agent, status: InitialStatus) -> Result<(), Refusal> {
+    if status == InitialStatus::Active {
         // One row, two events: what it was created as, and that it was started.
         let happenings = agent.decide(&agent::Command::Activate)?;
         let started = apply_all(agent, &happenings, unit.at);

@@ -5,9 +5,10 @@ use crate::caller::Caller;
 use crate::conflict_retry::{MAX_TRIES, check_revision, is_stale};
 use crate::error::Error;
 use crate::runtime::random;
-use arbiter_core::agent::edit::{NewAgent, Start};
+use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::agent::{self, Agent, authorize};
 use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::initial_status::InitialStatus;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_store::Change;
 
@@ -93,7 +94,7 @@ impl AgentsHandle {
             let command = agent::Command::Shutdown { reason: Some(reason) };
             unit.apply(&original, &original.decide(&command)?, Change::Agent);
         }
-        add(&mut unit, &copy, Start::Now)?;
+        add(&mut unit, &copy, InitialStatus::Active)?;
         shared.store.commit(unit).await?;
         Ok(())
     }
@@ -111,6 +112,6 @@ fn replacement(original: &Agent, wanted: &AgentClone) -> NewAgent {
         project_id: agent.project_id.map(|id| id.to_string()),
         kind: Some(agent.kind),
         config: agent.config,
-        start: Start::Now,
+        status: InitialStatus::Active,
     }
 }

@@ -10,6 +10,7 @@ pub mod display;
 pub mod event;
 pub mod event_type;
 pub mod ids;
+pub mod initial_status;
 pub mod key_text;
 pub mod lease;
 pub mod limits;

@@ -3,17 +3,10 @@
 use crate::agent::config::AgentConfig;
 use crate::agent::{Agent, Kind, Status, check};
 use crate::kernel::ids::{AgentId, ProjectId, ProviderId};
+use crate::kernel::initial_status::InitialStatus;
 use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
-
-/// Choice of starting a new agent at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    #[default]
-    Now,
-    Later,
-}
 
 /// Request to create an agent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,7 +23,8 @@ pub struct NewAgent {
     /// Kind of its worker; `llm` by default.
     pub kind: Option<Kind>,
     pub config: AgentConfig,
-    pub start: Start,
+    /// `active`: it is started at once.
+    pub status: InitialStatus,
 }
 
 impl NewAgent {

@@ -1,12 +1,13 @@
 //! Client input for providers: new providers and patches. The key itself is never part of them.
 
 use crate::kernel::ids::{KeyId, ProviderId};
+use crate::kernel::initial_status::InitialStatus;
 use crate::kernel::record::set_if_some;
 use crate::kernel::refusal::Refusal;
 use crate::kernel::time::Timestamp;
 use crate::provider::{DEFAULT_POOL_PRIORITY, DEFAULT_WEIGHT, Provider, ProviderType, Status, check};
 
-/// Choice of sending heartbeats to a new provider.
+/// Switch of a provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enabled {
     #[default]
@@ -47,7 +48,8 @@ pub struct NewProvider {
     /// Price of a million tokens out, in US dollars.
     pub price_output_per_mtok: Option<f64>,
     pub tags: Vec<String>,
-    pub enabled: Enabled,
+    /// `active`: heartbeats begin at once.
+    pub status: InitialStatus,
 }
 
 impl NewProvider {
@@ -75,7 +77,7 @@ impl NewProvider {
             price_input_per_mtok: None,
             price_output_per_mtok: None,
             tags: vec![],
-            enabled: Enabled::Yes,
+            status: InitialStatus::Active,
         }
     }
 
@@ -111,7 +113,10 @@ impl NewProvider {
             price_input_per_mtok: self.price_input_per_mtok,
             price_output_per_mtok: self.price_output_per_mtok,
             tags: self.tags.clone(),
-            status: if self.enabled == Enabled::Yes { Status::Pending } else { Status::Disabled },
+            status: match self.status {
+                InitialStatus::Active => Status::Pending,
+                InitialStatus::Inactive => Status::Disabled,
+            },
             status_reason: None,
             last_heartbeat_at: None,
             last_heartbeat_latency_ms: None,

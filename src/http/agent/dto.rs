@@ -4,9 +4,10 @@ use crate::http::ApiError;
 use crate::http::wire::schema::{any_object, maybe_time, time, word};
 use crate::http::wire::serde_fields::{nullable, present};
 use arbiter_core::agent::config::AgentConfig;
-use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
+use arbiter_core::agent::edit::{AgentPatch, NewAgent};
 use arbiter_core::agent::{Agent, Kind, Status};
 use arbiter_core::kernel::ids::{BeadId, ProjectId, ProviderId};
+use arbiter_core::kernel::initial_status::InitialStatus;
 use arbiter_core::kernel::time::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,15 @@ enum StartWord {
     Active,
     /// Inactive until it is activated.
     Inactive,
+}
+
+impl From<StartWord> for InitialStatus {
+    fn from(word: StartWord) -> Self {
+        match word {
+            StartWord::Active => Self::Active,
+            StartWord::Inactive => Self::Inactive,
+        }
+    }
 }
 
 /// An agent to be created.
@@ -221,7 +231,7 @@ impl NewAgentBody {
             role: self.role,
             project_id: self.project_id,
             kind: self.kind,
-            start: if self.status == Some(StartWord::Inactive) { Start::Later } else { Start::Now },
+            status: self.status.map_or(InitialStatus::Active, InitialStatus::from),
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::http::wire::schema::word;
 use crate::http::wire::serde_fields::{Secret, nullable, present};
-use arbiter_core::provider::edit::{Enabled, NewProvider, ProviderPatch};
+use arbiter_core::kernel::initial_status::InitialStatus;
+use arbiter_core::provider::edit::{NewProvider, ProviderPatch};
 use arbiter_core::provider::{DEFAULT_POOL_PRIORITY, DEFAULT_WEIGHT, ProviderType};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -190,7 +191,10 @@ impl NewProviderBody {
             price_input_per_mtok: self.price_input_per_mtok,
             price_output_per_mtok: self.price_output_per_mtok,
             tags: self.tags,
-            enabled: if self.status == Some(SwitchWord::Inactive) { Enabled::No } else { Enabled::Yes },
+            status: match self.status {
+                Some(SwitchWord::Inactive) => InitialStatus::Inactive,
+                Some(SwitchWord::Active) | None => InitialStatus::Active,
+            },
         };
         (new, self.api_key.map(|secret| secret.0))
     }

@@ -7,7 +7,7 @@ pub mod org_chart;
 
 use crate::kernel::event_type::EventType;
 use crate::kernel::ids::{ProjectId, is_valid_id};
-use crate::kernel::limits;
+use crate::kernel::limits::{self, count_of};
 use crate::kernel::problem_code::ProblemCode;
 use crate::kernel::record::{FieldChanges, Record};
 use crate::kernel::refusal::{Problems, Refusal};
@@ -145,7 +145,9 @@ impl Project {
             Command::Close { open_beads } => {
                 after.status = self.step_to_close()?;
                 if *open_beads > 0 {
-                    let detail = format!("project {} has {open_beads} beads that are not closed", self.id);
+                    let open = count_of(*open_beads, "bead");
+                    let verb = if *open_beads == 1 { "is" } else { "are" };
+                    let detail = format!("project {} has {open} that {verb} not closed", self.id);
                     return Err(Refusal::conflict(ProblemCode::OpenWork, detail));
                 }
                 after.closed_at = Some(now);

@@ -5,6 +5,7 @@ use crate::dispatch::assign::{
     Capacity, DispatchInput, DispatchState, Mismatch, check_fit, is_approval_missing, required_role,
 };
 use crate::kernel::ids::AgentId;
+use crate::kernel::limits::count_of;
 use crate::kernel::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ string_enum! {
     }
 }
 
-/// Explains why a bead is stuck; empty when it is in work or closed.
+/// Explains why a bead is stuck, or how it stands when it is in progress or closed; never empty.
 pub fn why(
     bead: &Bead,
     claim_context: &ClaimContext,
@@ -41,7 +42,19 @@ pub fn why(
     now: Timestamp,
 ) -> Vec<String> {
     match bead.status {
-        Status::Closed | Status::InProgress => return vec![],
+        Status::Closed => {
+            let reason = bead.close_reason.as_deref().unwrap_or("no reason was given");
+            let at = bead.closed_at.map(|at| format!(" since {at}")).unwrap_or_default();
+            return vec![format!("it is closed{at}: {reason}")];
+        }
+        Status::InProgress => {
+            let holder = bead.assigned_to.as_deref().unwrap_or("an unknown holder");
+            let mut reasons = vec![format!("it is in progress: {holder} works on it")];
+            if let (1.., Some(error)) = (bead.attempts, bead.last_error.as_deref()) {
+                reasons.push(format!("attempt {} ended so: {error}", bead.attempts));
+            }
+            return reasons;
+        }
         Status::Blocked => {
             let reason = bead.block_reason.as_deref().unwrap_or("no reason was given");
             let mut reasons = vec![format!("it is blocked: {reason}")];
@@ -96,8 +109,9 @@ fn capacity_reason(bead: &Bead, capacity: &Capacity) -> Option<String> {
     }
     let limit = capacity.limit.filter(|_| capacity.is_full())?;
     Some(format!(
-        "the project {} has {} beads at work and may have {limit}",
-        bead.project_id, capacity.active
+        "the project {} has {} at work and may have {limit}",
+        bead.project_id,
+        count_of(capacity.active.into(), "bead")
     ))
 }
 

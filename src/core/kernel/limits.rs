@@ -133,6 +133,11 @@ pub fn unreadable(reason: &str) -> Value {
 /// The only field of the object that stands for a value which cannot be read.
 pub const UNREADABLE: &str = "_unreadable";
 
+/// Returns `1 bead`, `2 beads`.
+pub fn count_of(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns whether a name has a length that [`MAX_NAME`] allows.
 pub fn is_name_length(name: &str) -> bool {
     NAME_CHARS.contains(&name.chars().count())

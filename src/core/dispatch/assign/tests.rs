@@ -1,7 +1,7 @@
 use super::*;
 use crate::agent::config::AgentConfig;
-use crate::bead::ClaimContext;
 use crate::bead::edit::NewBead;
+use crate::bead::{ClaimContext, Status as BeadStatus};
 use crate::dispatch::explain::{Cause, cause, why};
 use crate::kernel::ids::{ProjectId, ProviderId};
 
@@ -181,4 +181,28 @@ fn free_agents_determine_the_searched_projects() {
     let both = [(None, set(&["tester"])), (Some(ProjectId::from_trusted("p")), set(&["planner"]))];
     assert_eq!(everywhere, BTreeMap::from(both));
     assert_eq!(roles_by_project(&[busy, locked]), BTreeMap::new());
+}
+
+#[test]
+fn closed_or_running_bead_says_how_it_stands() {
+    let now = Timestamp::from_millis(0);
+    let (dispatch_state, spent) = (DispatchState::Active, ExhaustedBudgets::default());
+    let load = Load::default();
+    let input = DispatchInput { agents: &[], dispatch_state: &dispatch_state, spent: &spent, load: &load };
+    let told = |bead: &Bead| why(bead, &ClaimContext::default(), input, now);
+    let closed = Bead {
+        status: BeadStatus::Closed,
+        close_reason: Some("it is painted".into()),
+        closed_at: Some(now),
+        ..bead("one", &[])
+    };
+    assert_eq!(told(&closed), ["it is closed since 1970-01-01T00:00:00.000Z: it is painted"]);
+    let running = Bead {
+        status: BeadStatus::InProgress,
+        assigned_to: Some("a".into()),
+        attempts: 1,
+        last_error: Some("no paint".into()),
+        ..bead("one", &[])
+    };
+    assert_eq!(told(&running), ["it is in progress: a works on it", "attempt 1 ended so: no paint"]);
 }

@@ -19,6 +19,7 @@ use crate::kernel::state_machine::StateMachine;
 use crate::kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 string_enum! {
@@ -271,6 +272,8 @@ pub fn check(decision: &Decision) -> Result<(), Refusal> {
     let mut problems = Problems::default();
     let length = decision.question.chars().count();
     problems.require(QUESTION_CHARS.contains(&length), "question", limits::must_have_chars(&QUESTION_CHARS));
+    let blank = length > 0 && decision.question.trim().is_empty();
+    problems.require(!blank, "question", "must have more than blanks");
     problems.require(
         decision.options.len() <= MAX_OPTIONS,
         "options",
@@ -282,6 +285,10 @@ pub fn check(decision: &Decision) -> Result<(), Refusal> {
         "options",
         format!("{} each", limits::must_have_bytes(&OPTION_BYTES)),
     );
+    let is_blank = |option: &String| !option.is_empty() && option.trim().is_empty();
+    problems.require(!decision.options.iter().any(is_blank), "options", "must have more than blanks each");
+    let distinct: BTreeSet<&str> = decision.options.iter().map(|option| option.trim()).collect();
+    problems.require(distinct.len() == decision.options.len(), "options", "must differ from each other");
     problems.require(decision.priority <= bead::BACKLOG, "priority", bead::edit::priority_rule());
     let known = decision.recommendation.as_ref();
     let longest = *OPTION_BYTES.end();

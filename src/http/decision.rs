@@ -223,8 +223,12 @@ fn wait(timeout: Option<&str>, deadline: Option<Timestamp>) -> Result<DecisionWa
         (None, None) => Ok(DecisionWait::Default),
         (None, Some(deadline)) => Ok(DecisionWait::Until(deadline)),
         (Some(_), Some(_)) => Err(ApiError::field("deadline", "must not be given beside timeout")),
-        (Some(text), None) => DecisionWait::parse(text)
-            .ok_or_else(|| ApiError::field("timeout", "must be never, or a number with ms, s, m, h or d")),
+        (Some(text), None) => DecisionWait::parse(text).ok_or_else(|| {
+            ApiError::field(
+                "timeout",
+                "must be never, or a whole number above 0 with ms, s, m, h or d, such as 48h",
+            )
+        }),
     }
 }
 

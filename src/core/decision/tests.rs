@@ -105,3 +105,15 @@ fn deadline_without_effect_is_refused() {
     assert!(check(&Decision { deadline: None, ..asked.clone() }).is_err());
     assert!(check(&Decision { deadline: Some(Timestamp::from_millis(0)), ..asked }).is_err());
 }
+
+#[test]
+fn blank_question_and_equal_options_are_refused() {
+    let asked = decision(Purpose::Question, &["red", "blue"]);
+    assert!(check(&asked).is_ok());
+    let blank = Decision { question: " \n\t".into(), ..asked.clone() };
+    let equal = Decision { options: vec!["a".into(), "a ".into()], ..asked.clone() };
+    let empty = Decision { options: vec!["a".into(), "  ".into()], ..asked };
+    for wrong in [blank, equal, empty] {
+        assert!(matches!(check(&wrong), Err(Refusal::Invalid(_))), "{wrong:?}");
+    }
+}

@@ -286,7 +286,7 @@ impl BeadRun {
         match self.detect_repeat(answer) {
             Repetition::Repeated => Ok(Some(RunResult::Failed(format!(
                 "it gave the same answer twice in a row: {}",
-                prompt::excerpt(&answer.content)
+                describe_answer(answer)
             )))),
             Repetition::New => self.execute_actions(answer, request).await,
         }
@@ -462,5 +462,18 @@ impl BeadRun {
             }
             Ok(_) | Err(_) => RunResult::NotCounted(format!("provider {provider} does not answer: {text}")),
         }
+    }
+}
+
+/// Describes an answer in an error: its text, else the tools that it calls.
+fn describe_answer(answer: &ChatAnswer) -> String {
+    let text = answer.content.trim();
+    if !text.is_empty() {
+        return prompt::excerpt(text);
+    }
+    let tools: Vec<&str> = answer.tool_calls.iter().map(|call| call.name.as_str()).collect();
+    match tools.as_slice() {
+        [] => "an empty one".to_owned(),
+        tools => format!("a call of {} and no text", tools.join(", ")),
     }
 }

@@ -23,6 +23,7 @@ use crate::runtime::random;
 use crate::services::{Services, deref_to_services};
 use arbiter_core::kernel::call::{CallOutcome, ErrorKind, Kind};
 use arbiter_core::kernel::ids::{AgentId, ProjectId, ProviderId, RunId, TokenId};
+use arbiter_core::kernel::run::Run;
 use arbiter_core::model::selector::{self, ModelSelector};
 use arbiter_core::provider::{Provider, ProviderType};
 use arbiter_providers::{CallError, ChatBody, Client, CompletedChat, RateHints};
@@ -82,6 +83,7 @@ impl GatewayHandle {
         for known in &usable {
             let id = &known.provider.id;
             let own = known.provider.model().map(str::to_owned);
+            models.insert(format!("{id}/{}", selector::AUTO), vec![id.clone()]);
             for model in known.models.iter().cloned().chain(own) {
                 for name in [format!("{id}/{model}"), model] {
                     let providers = models.entry(name).or_default();
@@ -97,7 +99,22 @@ impl GatewayHandle {
         Ok(models.into_iter().map(|(id, providers)| GatewayModel { id, providers }).collect())
     }
 
-    /// One whole answer.
+    /// Returns a run as the store has it, else the run of a chat that is in flight.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn run(&self, id: &RunId) -> Result<Option<Run>, Error> {
+        if let Some(stored) = self.0.store.run(id.to_string()).await? {
+            return Ok(Some(stored));
+        }
+        if let Some(running) = self.0.calls.in_flight.chat(id) {
+            return Ok(Some(running));
+        }
+        // It may have ended between the two looks.
+        Ok(self.0.store.run(id.to_string()).await?)
+    }
+
+    /// One whole answer. It is returned when its run and its line of the ledger are stored.
     ///
     /// # Errors
     /// [`Error::Call`] when no provider serves the model or the last one that was asked failed; others as
@@ -115,7 +132,7 @@ impl GatewayHandle {
         // Without an account of the provider's, what came is counted, its frame included.
         permit.settle(total(entry.count(response.usage, response.body.len() as u64)));
         let provider_id = entry.provider_id().clone();
-        self.0.spawn_tracked(entry.answered(response.end));
+        entry.written_when_answered(response.end, &self.0.services).await;
         Ok(GatewayAnswer { body: response.body, provider_id, run_id })
     }
 
@@ -155,7 +172,15 @@ impl GatewayHandle {
             None => own_limit(&self.0.calls, &attribution),
             Some(_) => None,
         };
-        let in_flight_guard = InFlightGuard::of(&self.0.calls, &run_id);
+        let in_flight_guard = InFlightGuard::of_chat(
+            &self.0.calls,
+            Run {
+                agent_id: attribution.agent_id.clone(),
+                project_id: attribution.project_id.clone(),
+                token_id: attribution.token_id.clone(),
+                ..Run::new(run_id, Kind::Gateway, self.0.clock.now())
+            },
+        );
         let cancellation = in_flight_guard.cancellation();
         Ok((
             CallPlan {

@@ -5,6 +5,7 @@ use crate::call::CallContext;
 use arbiter_core::kernel::ids::RunId;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::kernel::run::Run;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 /// Calls in flight.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<RunId, Cancellation>>);
+pub(crate) struct InFlight(Mutex<HashMap<RunId, CallInFlight>>);
+
+/// One call in flight.
+#[derive(Clone)]
+struct CallInFlight {
+    cancellation: Cancellation,
+    /// The run of a gateway chat, which the store has at its end only.
+    run: Option<Run>,
+}
 
 /// Cancellation of one call.
 #[derive(Clone, Default)]
@@ -51,10 +60,21 @@ pub(crate) struct InFlightGuard {
 }
 
 impl InFlightGuard {
-    /// Enters a call.
+    /// Enters a call whose run is stored.
     pub(crate) fn of(shared: &Arc<CallContext>, id: &RunId) -> Self {
+        Self::enter(shared, id, None)
+    }
+
+    /// Enters a gateway chat; its run can be read from now on.
+    pub(crate) fn of_chat(shared: &Arc<CallContext>, run: Run) -> Self {
+        let id = run.id.clone();
+        Self::enter(shared, &id, Some(run))
+    }
+
+    fn enter(shared: &Arc<CallContext>, id: &RunId, run: Option<Run>) -> Self {
         let cancellation = Cancellation::default();
-        shared.in_flight.lock().insert(id.clone(), cancellation.clone());
+        let call = CallInFlight { cancellation: cancellation.clone(), run };
+        shared.in_flight.lock().insert(id.clone(), call);
         Self { shared: Arc::clone(shared), id: id.clone(), cancellation }
     }
 
@@ -72,13 +92,19 @@ impl Drop for InFlightGuard {
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Cancellation>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, CallInFlight>> {
         self.0.lock()
+    }
+
+    /// Returns the run of a gateway chat that is in flight.
+    pub(crate) fn chat(&self, id: &RunId) -> Option<Run> {
+        self.lock().get(id).and_then(|call| call.run.clone())
     }
 
     /// Ends a call and waits until that is written down; says whether it was underway.
     pub(crate) async fn end(&self, id: &RunId, why: String) -> bool {
-        let Some(cancellation) = self.lock().get(id).cloned() else { return false };
+        let found = self.lock().get(id).map(|call| call.cancellation.clone());
+        let Some(cancellation) = found else { return false };
         // The first cancellation is recorded.
         let _ = cancellation.0.why.set(why);
         cancellation.0.requested.cancel();

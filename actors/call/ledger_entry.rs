@@ -9,6 +9,7 @@ use crate::call::budget_guard::ReservationGuard;
 use crate::call::in_flight::InFlightGuard;
 use crate::error::Error;
 use crate::provider::authorized_client::AuthorizedClient;
+use crate::services::Services;
 use arbiter_core::kernel::call::{Call, ErrorKind, Kind, Outcome};
 use arbiter_core::kernel::ids::{AgentId, BeadId, CallId, ProjectId, ProviderId, RunId, TokenId};
 use arbiter_core::kernel::money::cost_usd;
@@ -181,6 +182,17 @@ impl LedgerEntry {
     pub(crate) async fn answered(mut self, end: AnswerEnd) {
         self.end = end;
         self.write(Outcome::Answered, None).await;
+    }
+
+    /// Writes the line of an answered call and waits for it. The line is written even if the caller leaves meanwhile.
+    pub(crate) async fn written_when_answered(self, end: AnswerEnd, services: &Services) {
+        let (written, is_written) = tokio::sync::oneshot::channel();
+        services.spawn_tracked(async move {
+            self.answered(end).await;
+            // The caller may have left.
+            let _ = written.send(());
+        });
+        let _ = is_written.await;
     }
 
     /// The call failed; its line is written when this ends.

@@ -115,7 +115,7 @@ impl GatewayStream {
                 Some(Ok(chunk)) => self.waiting.push_back(chunk),
                 Some(Err(error)) => return self.fail(error),
                 None => {
-                    self.finish();
+                    self.finish().await;
                     return None;
                 }
             }
@@ -138,10 +138,11 @@ impl GatewayStream {
         Some((entry, breaker_permit))
     }
 
-    fn finish(&mut self) {
+    /// Ends the answer; returns when its run and its line of the ledger are stored.
+    async fn finish(&mut self) {
         if let Some((entry, breaker_permit)) = self.close_answer() {
             breaker_permit.end(CallOutcome::Answered);
-            self.shared.spawn_tracked(entry.answered(self.end));
+            entry.written_when_answered(self.end, &self.shared).await;
         }
     }
 

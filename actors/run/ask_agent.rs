@@ -183,7 +183,8 @@ impl WorkHandle {
             Some(reason) => format!("the run was cancelled by {}: {reason}", caller.name),
             None => format!("the run was cancelled by {}", caller.name),
         };
-        let found = shared.store.run(id.to_string()).await?;
+        let stored = shared.store.run(id.to_string()).await?;
+        let found = stored.or_else(|| shared.calls.in_flight.chat(id));
         match &found {
             Some(run) => run::authorize::access(&caller.authority, run)?,
             None if caller.authority.projects.is_some() => {

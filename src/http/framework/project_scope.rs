@@ -7,7 +7,7 @@ use crate::http::wire::problem::ApiError;
 use arbiter_core::agent::{self, Agent};
 use arbiter_core::bead::{self, Bead};
 use arbiter_core::decision::{self, Decision};
-use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::ids::{BeadId, RunId};
 use arbiter_core::kernel::run::{self, Run};
 use arbiter_core::project;
 use arbiter_store::BeadDetail;
@@ -132,7 +132,7 @@ impl ApiRequest {
     pub async fn run(&self) -> Result<&Run, ApiError> {
         let id = self.param("id");
         let read = async || {
-            let found = self.handles().store.run(id.to_owned()).await?;
+            let found = self.handles().gateway.run(&RunId::from_trusted(id)).await?;
             found.ok_or_else(|| ApiError::not_found("run", id))
         };
         self.rows.run.get_or_try_init(read).await

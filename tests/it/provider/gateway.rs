@@ -5,20 +5,23 @@ use arbiter_testkit::{Fault, HttpBodyStream, HttpResponse, Reply, Script, Script
 use serde_json::{Value, json};
 
 impl Harness {
-    /// The run that a chat through the gateway was, as soon as it is written down.
+    /// The run that a chat through the gateway was. It is stored before the answer ends.
     pub async fn run_of(&self, answer: &HttpResponse) -> Value {
-        self.run_of_id(answer.header("x-arbiter-run")).await
+        let run = self.get(&format!("runs/{}", answer.header("x-arbiter-run"))).await;
+        assert_ne!(run["status"], "running", "{run}");
+        run
     }
 
-    /// The same by its id. It has no event, so it is looked for until it is there.
+    /// The same by its id, at its end. It has no event, so it is looked for until it has ended.
     pub async fn run_of_id(&self, id: &str) -> Value {
         let deadline = tokio::time::Instant::now() + crate::harness::TIMEOUT;
         loop {
             let answer = self.ask("GET", &format!("runs/{id}"), None).await;
-            if answer.status == 200 {
+            assert_eq!(answer.status, 200, "{id}: {}", answer.json());
+            if answer.json()["status"] != "running" {
                 return answer.json();
             }
-            assert!(tokio::time::Instant::now() < deadline, "the run {id:?} was never written down");
+            assert!(tokio::time::Instant::now() < deadline, "the run {id:?} never ended");
             tokio::task::yield_now().await;
         }
     }
@@ -171,11 +174,13 @@ async fn plain_model_name_is_served_by_any_provider_offering_it() {
         ids,
         [
             "auto",
+            "east/auto",
             "east/only-east",
             "east/shared",
             "only-east",
             "only-west",
             "shared",
+            "west/auto",
             "west/only-west",
             "west/shared"
         ]

@@ -160,7 +160,8 @@ impl Server {
         logging::publish(handles.clone());
         let url = format!("{}://{bound}", if tls.is_some() { "https" } else { "http" });
         server_file::write_server_file(&directory, &url, tls.as_deref())?;
-        let reloading = reload::reload_on_sighup(tls.clone(), directory.clone(), url.clone())?;
+        let reloading =
+            reload::reload_on_sighup(handles.clone(), tls.clone(), directory.clone(), url.clone())?;
         #[cfg(feature = "temporal")]
         let bridge =
             temporal.map(|address| Bridge::new(handles.clone(), &loaded.settings, settings, address));

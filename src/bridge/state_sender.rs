@@ -4,12 +4,15 @@ use crate::bridge::BridgeInner;
 use crate::bridge::entities::{has_ended, kind, record, start_input};
 use crate::bridge::log_reader::SEQ_BASE_CURSOR;
 use arbiter_actors::Error;
-use arbiter_store::{Change, DueMirror, SentMirror, StoreError, Unit};
+use arbiter_core::kernel::event::{EventFilter, NewEvent, TypePattern};
+use arbiter_core::kernel::event_type::EventType;
+use arbiter_store::{Change, DueMirror, EventRange, SentMirror, StoreError, Unit};
 use arbiter_temporal::client::{WorkflowClient, WorkflowClientError, WorkflowRun};
 use arbiter_temporal::codec::names::Kind;
 use arbiter_temporal::control_plane::Snapshot;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -31,8 +34,7 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
             let _ = tokio::time::timeout(POLL_INTERVAL, inner.sender.notified()).await;
             continue;
         }
-        let mut sending: Vec<BoxFuture<'_, Result<Option<SentMirror>, SendError>>> =
-            Vec::with_capacity(due.len());
+        let mut sending: Vec<BoxFuture<'_, Result<Option<Sent>, SendError>>> = Vec::with_capacity(due.len());
         for one in &due {
             sending.push(Box::pin(send(inner, client, one, base)));
         }
@@ -54,12 +56,29 @@ pub async fn run(inner: &BridgeInner, client: &WorkflowClient) -> Result<(), Err
         }
         if !sent.is_empty() {
             let mut unit = Unit::new(inner.handles.clock.now(), "system", "mirror");
-            unit.change(Change::MirrorSent(sent));
+            let (marks, events): (Vec<SentMirror>, Vec<Vec<NewEvent>>) =
+                sent.into_iter().map(|one| (one.mark, one.events)).unzip();
+            unit.change(Change::MirrorSent(marks));
+            for event in events.into_iter().flatten() {
+                unit.emit(event);
+            }
             store.commit(unit).await?;
         }
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// A state that has arrived, and the events of its workflow.
+struct Sent {
+    mark: SentMirror,
+    events: Vec<NewEvent>,
+}
+
+impl From<SentMirror> for Sent {
+    fn from(mark: SentMirror) -> Self {
+        Self { mark, events: vec![] }
     }
 }
 
@@ -74,8 +93,8 @@ async fn send(
     client: &WorkflowClient,
     due: &DueMirror,
     base: u64,
-) -> Result<Option<SentMirror>, SendError> {
-    let Some(kind) = kind(&due.kind) else { return Ok(Some(mark_sent(due, None))) };
+) -> Result<Option<Sent>, SendError> {
+    let Some(kind) = kind(&due.kind) else { return Ok(Some(mark_sent(due, None).into())) };
     // A record that is read after this number includes everything up to it.
     let seq = inner.handles.bus.last_seq().max(due.seq).saturating_add(base);
     let record = match record(&inner.handles, kind, &due.id).await {
@@ -84,15 +103,16 @@ async fn send(
         Err(Error::Store(StoreError::Unreadable { table, id, reason })) => {
             inner.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::error!(target: "integration", table, id, reason, "could not mirror a state: its row cannot be read");
-            return Ok(Some(mark_sent(due, None)));
+            return Ok(Some(mark_sent(due, None).into()));
         }
         Err(error) => return Err(SendError::Error(error)),
     };
     let ended = has_ended(kind, &record);
     if record.is_null() && due.run.is_none() {
-        return Ok(Some(mark_sent(due, None)));
+        return Ok(Some(mark_sent(due, None).into()));
     }
     let state = Snapshot { seq, run_no: due.run_no, record, attributes: false };
+    let project = state.project(kind).map(str::to_owned);
     let began = Instant::now();
     let outcome = match &due.run {
         Some((_, of)) if ended && *of == due.run_no => {
@@ -105,13 +125,21 @@ async fn send(
         Ok(sent) => {
             inner.congestion.on_success(began.elapsed());
             inner.counters.states.fetch_add(1, Ordering::Relaxed);
-            Ok(sent)
+            let Some(mark) = sent else { return Ok(None) };
+            let mut events = Vec::new();
+            if is_new_run(due, &mark) {
+                events.push(workflow_event(EventType::WorkflowStarted, kind, due, project.clone()));
+            }
+            if ended && !is_completion_logged(inner, kind, due).await.map_err(SendError::Error)? {
+                events.push(workflow_event(EventType::WorkflowCompleted, kind, due, project));
+            }
+            Ok(Some(Sent { mark, events }))
         }
         Err(WorkflowClientError::Refused(why)) => {
             inner.counters.refused.fetch_add(1, Ordering::Relaxed);
             let id = &due.id;
             tracing::error!(target: "integration", kind = due.kind, %id, why, "could not mirror a state: the Temporal server refuses it");
-            Ok(Some(mark_sent(due, None)))
+            Ok(Some(mark_sent(due, None).into()))
         }
         Err(error) => Err(SendError::NotArrived(error)),
     }
@@ -141,6 +169,49 @@ async fn start_next_run(
             Ok(None)
         }
         WorkflowRun::Running(_) | WorkflowRun::Ended => start_run(client, kind, due, state).await.map(Some),
+    }
+}
+
+/// Returns whether the state began a run of the entity's workflow.
+fn is_new_run(due: &DueMirror, mark: &SentMirror) -> bool {
+    mark.run.is_some() && due.run.as_ref().is_none_or(|(_, of)| *of < due.run_no)
+}
+
+/// Returns whether the newest event of the workflow says that it has completed: an entity that changes after its end is
+/// mirrored again.
+async fn is_completion_logged(inner: &BridgeInner, kind: Kind, due: &DueMirror) -> Result<bool, Error> {
+    if due.run.as_ref().is_none_or(|(_, of)| *of < due.run_no) {
+        return Ok(false);
+    }
+    let filter = EventFilter {
+        subject: Some(kind.workflow_id(&due.id)),
+        types: vec![
+            TypePattern::Exactly(EventType::WorkflowStarted),
+            TypePattern::Exactly(EventType::WorkflowCompleted),
+        ],
+        ..EventFilter::default()
+    };
+    let before = Some(inner.handles.bus.last_seq().saturating_add(1));
+    let page = inner.handles.store.events(EventRange { after: None, before, filter, limit: 1 }).await?;
+    Ok(page.events.last().is_some_and(|event| event.kind == EventType::WorkflowCompleted))
+}
+
+fn workflow_event(
+    event_type: EventType,
+    kind: Kind,
+    due: &DueMirror,
+    project_id: Option<String>,
+) -> NewEvent {
+    NewEvent {
+        kind: event_type,
+        project_id,
+        subject: kind.workflow_id(&due.id),
+        data: json!({
+            "workflow_type": kind.workflow_type(),
+            "kind": due.kind,
+            "entity_id": due.id,
+            "run_no": due.run_no,
+        }),
     }
 }
 

@@ -97,11 +97,11 @@ string_enum! {
         TokenCreated = "token.created",
         /// A token was revoked.
         TokenRevoked = "token.revoked",
-        /// The configuration changed.
+        /// Files of the configuration were read again, on SIGHUP.
         ConfigUpdated = "config.updated",
-        /// A workflow was started.
+        /// A workflow of an entity was started at the Temporal server.
         WorkflowStarted = "workflow.started",
-        /// A workflow ended.
+        /// A workflow of an entity got its last state and ends.
         WorkflowCompleted = "workflow.completed",
         /// An actor restarted after a failure.
         ActorRestarted = "actor.restarted",
@@ -117,8 +117,6 @@ string_enum! {
         BudgetWarning = "budget.warning",
         /// A budget is spent.
         BudgetExhausted = "budget.exhausted",
-        /// A backup was written.
-        BackupCreated = "backup.created",
         /// Dispatch was parked for the system or a project.
         SystemParked = "system.parked",
         /// Dispatch was resumed for the system or a project.

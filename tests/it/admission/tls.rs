@@ -213,6 +213,8 @@ async fn reload_serves_new_certificate_and_keeps_connections() {
         "over the connection it has"
     );
     assert_eq!(harness.cli(&["status"]).await.code, Some(0), "the announcement is new as well");
+    let logged = harness.cli(&["events", "list", "--type", "config.updated"]).await;
+    assert_eq!(logged.stdout.matches("http.tls_cert").count(), 1, "{logged:?}");
 }
 
 #[tokio::test]

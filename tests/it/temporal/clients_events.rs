@@ -154,3 +154,20 @@ async fn trigger_dispatches_and_stop_pauses_heartbeat_until_a_change() {
     let seen = both.python(json!([{"do": "result", "id": heartbeat}])).await;
     assert_eq!(seen, [json!("deleted")]);
 }
+
+#[tokio::test]
+async fn workflow_start_and_end_are_logged_once() {
+    let both = TemporalHarness::with_agents(&[]).await;
+    both.harness.bead("b", json!({})).await;
+    both.wait_until_quiet().await;
+    both.harness.act("beads/b/close", json!({"reason": "done"})).await;
+    both.wait_until_quiet().await;
+    let patch = json!({"title": "Changed after its end"});
+    assert_eq!(both.harness.ask("PATCH", "beads/b", Some(&patch)).await.status, 200);
+    both.wait_until_quiet().await;
+    let events = both.harness.get("events?subject=bead-b").await;
+    let kinds: Vec<&Value> = events.as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    assert_eq!(kinds, ["workflow.started", "workflow.completed"], "{events}");
+    assert_eq!(events[0]["project_id"], "p");
+    assert_eq!(events[0]["data"]["workflow_type"], "BeadProcessingWorkflow");
+}

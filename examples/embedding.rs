@@ -77,7 +77,8 @@ async fn work(arbiter: &Arbiter, endpoint: &str, key: Option<SecretString>) -> R
     };
     let bead = handles.beads.create(&caller, bead).await?.bead;
 
-    while let Some(event) = events.next().await {
+    while let Some(item) = events.next().await {
+        let EventItem::Event(event) = item else { continue };
         println!("{} {} {}", event.seq, event.kind.as_str(), event.subject);
         match event.kind.as_str() {
             "decision.created" => decide(handles, &caller, &event.subject).await?,

@@ -153,7 +153,7 @@ impl Bridge {
         limit: usize,
     ) -> Result<Vec<WorkflowView>, WorkflowClientError> {
         let client = self.0.client().ok_or_else(status::not_connected)?;
-        let listed = client.list(query, limit).await?;
+        let listed = client.with_history_lengths(client.list(query, limit).await?).await;
         Ok(listed.into_iter().map(|one| WorkflowView::of(one, self)).collect())
     }
 

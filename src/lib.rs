@@ -27,7 +27,8 @@
 //! let close = BeadAction::Close { reason: "done by hand".into() };
 //! handles.beads.act(&caller, &bead.id, close, None).await?;
 //!
-//! assert_eq!(closed.next().await.ok_or("the server stopped")?.subject, bead.id.as_str());
+//! let event = closed.next().await.and_then(EventItem::into_event).ok_or("the server stopped")?;
+//! assert_eq!(event.subject, bead.id.as_str());
 //! arbiter.close().await;
 //! # Ok(()) }
 //! ```
@@ -80,8 +81,10 @@ pub use arbiter_actors::{Caller, Error, Handles};
 pub use arbiter_core as core;
 pub use arbiter_store::Store;
 #[cfg(feature = "temporal")]
+pub use arbiter_temporal::codec::names::Kind as WorkflowKind;
+#[cfg(feature = "temporal")]
 pub use bridge::{Status as TemporalStatus, WorkflowError};
-pub use library::{Arbiter, EventStream};
+pub use library::{Arbiter, EventItem, EventStream};
 #[cfg(feature = "temporal")]
 pub use library_temporal::DecisionOutcome;
 pub use secrecy::{ExposeSecret, SecretString};

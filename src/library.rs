@@ -33,6 +33,7 @@ use std::sync::Arc;
 /// provider.id = Some("openai-gpt4".into());
 /// provider.description = "OpenAI GPT-4 API".into();
 /// provider.requires_key = Some(true);
+/// provider.status = InitialStatus::Active;
 /// arbiter.create_provider(provider, Some(SecretString::from("sk-..."))).await?;
 ///
 /// let agent = NewAgent {
@@ -40,11 +41,13 @@ use std::sync::Arc;
 ///     name: "Coding Assistant".into(),
 ///     description: "AI coding assistant".into(),
 ///     provider_id: Some("openai-gpt4".into()),
+///     status: InitialStatus::Active,
 ///     config: AgentConfig::read(&r#"{"model": "gpt-4", "temperature": 0.7}"#.into())?,
 ///     ..NewAgent::default()
 /// };
 /// arbiter.create_agent(agent).await?;
-/// assert_eq!(events.next().await.ok_or("the server stopped")?.subject, "coding-agent");
+/// let spawned = events.next().await.and_then(EventItem::into_event).ok_or("the server stopped")?;
+/// assert_eq!(spawned.subject, "coding-agent");
 ///
 /// let (agent, provider, api_key) = arbiter.get_agent_with_provider("coding-agent").await?;
 /// assert_eq!(agent.config.model.as_deref(), Some("gpt-4"));
@@ -137,7 +140,7 @@ impl Arbiter {
         self.actor_system.handles.providers.register(&self.caller, provider, api_key).await
     }
 
-    /// Creates an agent, starts it unless [`NewAgent::start`] is `Later`, and returns it as stored.
+    /// Creates an agent, starts it unless [`NewAgent::status`] is `Inactive`, and returns it as stored.
     ///
     /// Without [`NewAgent::id`] an id is made from random bytes. [`NewAgent::kind`] defaults to `llm`: the
     /// server does the agent's work by calling its provider.
@@ -199,7 +202,45 @@ impl Arbiter {
         &self,
         filter: impl Fn(&Event) -> bool + Send + 'static,
     ) -> Result<EventStream, Error> {
-        let subscription = self.actor_system.handles.bus.subscribe(EventFilter::default(), None).await?;
+        self.subscribe_after(None, filter).await
+    }
+
+    /// Subscribes to the events behind the number `seq` for which `filter` returns true: first those of the log,
+    /// then the new ones. A program that stores the number of the last event it has handled resumes there.
+    ///
+    /// Events behind `seq` that the log no longer has, or never had, come as one [`EventItem::Gap`].
+    ///
+    /// ```
+    /// use arbiter::prelude::*;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = tempfile::tempdir()?;
+    /// # let arbiter = Arbiter::open(&home.path().join("data"), SecretString::from("password")).await?;
+    /// let mut events = arbiter.subscribe_from(0, |_| true).await?;
+    /// match events.next().await {
+    ///     Some(EventItem::Event(event)) => assert_eq!(event.seq, 1),
+    ///     Some(EventItem::Gap { from, to, .. }) => println!("{from} to {to} are gone"),
+    ///     None => println!("the server has stopped"),
+    /// }
+    /// # arbiter.close().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Arbiter::subscribe`].
+    pub async fn subscribe_from(
+        &self,
+        seq: u64,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<EventStream, Error> {
+        self.subscribe_after(Some(seq), filter).await
+    }
+
+    async fn subscribe_after(
+        &self,
+        seq: Option<u64>,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<EventStream, Error> {
+        let subscription = self.actor_system.handles.bus.subscribe(EventFilter::default(), seq).await?;
         Ok(EventStream { subscription, filter: Box::new(filter) })
     }
 
@@ -222,22 +263,50 @@ impl Arbiter {
 
 /// The events that pass the filter of [`Arbiter::subscribe`], in the order of the log.
 ///
-/// A slow reader delays nothing: events that no longer fit into memory are read from the log. Events that
-/// retention deleted before they were read are skipped.
+/// A slow reader delays nothing: events that no longer fit into memory are read from the log.
 pub struct EventStream {
     subscription: Subscription,
     filter: Box<dyn Fn(&Event) -> bool + Send>,
 }
 
+/// An item of an [`EventStream`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventItem {
+    /// An event that passes the filter.
+    Event(Arc<Event>),
+    /// Events that cannot be delivered, of any kind: retention deleted them, or the log never had them.
+    Gap {
+        /// The number of the first of them.
+        from: u64,
+        /// The number of the last of them.
+        to: u64,
+        /// The number of the event with which the stream goes on.
+        available_from: u64,
+    },
+}
+
+impl EventItem {
+    /// Returns the event; `None` for a gap.
+    pub fn into_event(self) -> Option<Arc<Event>> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Gap { .. } => None,
+        }
+    }
+}
+
 impl EventStream {
-    /// Waits for the next event; `None` after the server has stopped or if the log cannot be read.
+    /// Waits for the next event or gap; `None` after the server has stopped or if the log cannot be read.
     ///
-    /// Cancel safe: an event that was not returned is returned by the next call.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
+    /// Cancel safe: an item that was not returned is returned by the next call.
+    pub async fn next(&mut self) -> Option<EventItem> {
         loop {
             match self.subscription.next().await {
-                Delivery::Event(event) if (self.filter)(&event) => return Some(event),
-                Delivery::Event(_) | Delivery::Gap { .. } => {}
+                Delivery::Event(event) if (self.filter)(&event) => return Some(EventItem::Event(event)),
+                Delivery::Event(_) => {}
+                Delivery::Gap { from, to, available_from } => {
+                    return Some(EventItem::Gap { from, to, available_from });
+                }
                 Delivery::Closed => return None,
             }
         }

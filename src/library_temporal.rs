@@ -1,5 +1,6 @@
 //! Arbiter inside another program, with a Temporal server: workflows that mirror its entities.
 
+use crate::WorkflowKind;
 use crate::bridge::{Bridge, WorkflowError};
 use crate::library::Arbiter;
 use arbiter_core::agent;
@@ -9,6 +10,7 @@ use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::decision::{Decision, Status};
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
+use arbiter_core::model::selector::AUTO;
 use arbiter_temporal::codec::names::Kind;
 use serde_json::Value;
 
@@ -69,6 +71,13 @@ impl DecisionOutcome {
 ///
 /// // Start bead workflow
 /// arbiter.start_bead_workflow("bead-1", "my-project", "Title", "Description", 2, "task").await?;
+/// // Query and update bead
+/// let query = arbiter.query_workflow(WorkflowKind::Bead, "bead-1", "getStatus").await?;
+/// assert_eq!(query, json!("open"));
+/// let change = json!({"status": "blocked", "reason": "no paint"});
+/// let after = arbiter.update_workflow(WorkflowKind::Bead, "bead-1", "updateStatus", change).await?;
+/// assert_eq!(after["status"], "blocked");
+/// arbiter.update_workflow(WorkflowKind::Bead, "bead-1", "updateStatus", json!("open")).await?;
 /// // Update bead status
 /// arbiter.signal_bead_workflow("bead-1", "statusChange", json!("in_progress")).await?;
 ///
@@ -94,8 +103,8 @@ impl Arbiter {
         }
     }
 
-    /// Starts the workflow of an agent and returns the id of its run. An agent that does not exist is created as
-    /// an external one, which claims its beads itself.
+    /// Starts the workflow of an agent and returns the id of its run. An agent that does not exist is created with
+    /// the best provider that can be called now; without one as an external agent, which claims its beads itself.
     ///
     /// # Errors
     /// [`WorkflowError::Error`]: no server is configured, or the agent cannot be created (unknown project or
@@ -109,18 +118,78 @@ impl Arbiter {
     ) -> Result<String, WorkflowError> {
         let bridge = self.bridge()?;
         if self.handles().store.agent(agent_id.to_owned()).await?.is_none() {
+            let provider_id = self.best_provider().await?;
             let new = NewAgent {
                 id: Some(agent_id.to_owned()),
                 name: agent_name.to_owned(),
                 project_id: Some(project_id.to_owned()),
                 persona_name: persona_name.map(str::to_owned),
-                // No provider is named.
-                kind: Some(agent::Kind::External),
+                kind: Some(if provider_id.is_some() { agent::Kind::Llm } else { agent::Kind::External }),
+                provider_id,
                 ..NewAgent::default()
             };
             self.create_agent(new).await?;
         }
         bridge.mirror_entity(Kind::Agent, agent_id).await
+    }
+
+    /// Returns the provider that a call of the model `auto` would go to.
+    async fn best_provider(&self) -> Result<Option<String>, WorkflowError> {
+        let models = self.handles().gateway.models().await?;
+        let auto = models.into_iter().find(|model| model.id == AUTO);
+        Ok(auto.and_then(|auto| auto.providers.first().map(ToString::to_string)))
+    }
+
+    /// Queries the workflow of any entity and returns the answer as JSON; null for nothing.
+    ///
+    /// Every workflow of an entity answers `getMirror`; agents also `getStatus` and `getCurrentBead`, beads
+    /// `getStatus` and `getAssignedAgent`, decisions `getStatus` and `getDecision`. For [`WorkflowKind::Events`]
+    /// and [`WorkflowKind::Dispatcher`] the id is the project's.
+    ///
+    /// # Errors
+    /// [`WorkflowError::WorkflowClient`]: not connected, no such workflow, or an unknown query.
+    pub async fn query_workflow(
+        &self,
+        kind: WorkflowKind,
+        id: &str,
+        query: &str,
+    ) -> Result<Value, WorkflowError> {
+        self.bridge()?.query(kind, id, query).await
+    }
+
+    /// Sends a signal to the workflow of any entity. Returns once Temporal has stored the signal.
+    ///
+    /// # Errors
+    /// [`WorkflowError::WorkflowClient`]: not connected, or no such workflow.
+    pub async fn signal_workflow(
+        &self,
+        kind: WorkflowKind,
+        id: &str,
+        signal: &str,
+        value: Value,
+    ) -> Result<(), WorkflowError> {
+        self.bridge()?.signal(kind, id, signal, &value).await
+    }
+
+    /// Sends an update to the workflow of any entity, waits until the entity is changed and returns the answer of
+    /// the workflow: the entity's status after it, and more.
+    ///
+    /// Beads take `assignToAgent` with the agent's id, `updateStatus` with a status or `{status, reason}`, and
+    /// `complete` with a summary; decisions take `resolve` with an answer or `{decision, rationale, decider_id}`.
+    ///
+    /// Cancel safe: the update goes on without the waiting program.
+    ///
+    /// # Errors
+    /// [`WorkflowError::WorkflowClient`]: not connected, no such workflow, an unknown update, or a change that is
+    /// not allowed; nothing is changed then.
+    pub async fn update_workflow(
+        &self,
+        kind: WorkflowKind,
+        id: &str,
+        update: &str,
+        value: Value,
+    ) -> Result<Value, WorkflowError> {
+        self.bridge()?.update(kind, id, update, &value).await
     }
 
     /// Queries the workflow of an agent: `getStatus` or `getCurrentBead`. Returns the answer as JSON: a string,

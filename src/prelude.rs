@@ -11,9 +11,12 @@ pub use crate::core::decision::Decision;
 pub use crate::core::decision::edit::NewDecision;
 pub use crate::core::kernel::event::Event;
 pub use crate::core::kernel::ids::{AgentId, BeadId, DecisionId, ProjectId, ProviderId};
+pub use crate::core::kernel::initial_status::InitialStatus;
 pub use crate::core::project::edit::NewProject;
 pub use crate::core::provider::edit::NewProvider;
 pub use crate::core::provider::{Provider, ProviderType};
-pub use crate::{Arbiter, Caller, Error, EventStream, ExposeSecret, Handles, SecretString, StartError};
+pub use crate::{
+    Arbiter, Caller, Error, EventItem, EventStream, ExposeSecret, Handles, SecretString, StartError,
+};
 #[cfg(feature = "temporal")]
-pub use crate::{DecisionOutcome, TemporalStatus, WorkflowError};
+pub use crate::{DecisionOutcome, TemporalStatus, WorkflowError, WorkflowKind};

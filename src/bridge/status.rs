@@ -188,7 +188,7 @@ pub struct WorkflowView {
     pub started_at: Option<String>,
     /// When it ended, or null.
     pub closed_at: Option<String>,
-    /// Events in its history.
+    /// Events in its history; 0 when the server did not say.
     pub history_length: i64,
     /// Its page, or null.
     pub url: Option<String>,

@@ -75,6 +75,20 @@ impl Bridge {
         Ok(self.connected()?.signal(&kind.workflow_id(id), signal, value).await?)
     }
 
+    /// Sends an update to the workflow of an entity and waits for its answer.
+    ///
+    /// # Errors
+    /// [`WorkflowError`].
+    pub async fn update(
+        &self,
+        kind: Kind,
+        id: &str,
+        update: &str,
+        value: &Value,
+    ) -> Result<Value, WorkflowError> {
+        Ok(self.connected()?.update(&kind.workflow_id(id), update, value).await?)
+    }
+
     /// Waits for the end of an entity's workflow and returns its result as text.
     ///
     /// # Errors

@@ -21,6 +21,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The default port of a Temporal server.
 const PORT: u16 = 7233;
 
+/// The longest time after which every part of a server knows a new namespace.
+const NAMESPACE_VISIBLE_WITHIN: Duration = Duration::from_secs(60);
+/// The pause between two attempts to add the search attributes.
+const ATTRIBUTES_PAUSE: Duration = Duration::from_millis(500);
+
+/// Returns whether a later attempt to add search attributes may succeed: the namespace is not visible yet, or the
+/// server is busy.
+fn is_passing(code: Code) -> bool {
+    matches!(code, Code::NotFound | Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
+}
+
 /// The address of a Temporal server, with credentials.
 #[derive(Debug)]
 pub struct Address {
@@ -203,13 +214,21 @@ impl Address {
             search_attributes: names.into_iter().map(|name| (name.to_owned(), keyword)).collect(),
             namespace: self.namespace.clone(),
         };
-        match service.add_search_attributes(tonic::Request::new(request)).await {
-            Ok(_) => true,
-            Err(status) if status.code() == Code::AlreadyExists => true,
-            Err(status) => {
-                let why = status.message();
-                tracing::warn!(target: "integration", why, "could not add search attributes; workflows go without them");
-                false
+        let mut waited = Duration::ZERO;
+        loop {
+            match service.add_search_attributes(tonic::Request::new(request.clone())).await {
+                Ok(_) => return true,
+                Err(status) if status.code() == Code::AlreadyExists => return true,
+                // A new namespace is visible to all parts of the server only after a while, 10 s by default.
+                Err(status) if is_passing(status.code()) && waited < NAMESPACE_VISIBLE_WITHIN => {
+                    tokio::time::sleep(ATTRIBUTES_PAUSE).await;
+                    waited += ATTRIBUTES_PAUSE;
+                }
+                Err(status) => {
+                    let why = status.message();
+                    tracing::warn!(target: "integration", why, "could not add search attributes; workflows go without them");
+                    return false;
+                }
             }
         }
     }
@@ -272,6 +291,16 @@ mod tests {
         }
         for bad in ["", "http://", "ftp://x", "http://x/path", "a b"] {
             assert!(address(bad).url().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn search_attributes_are_retried_until_namespace_is_visible() {
+        for code in [Code::NotFound, Code::Unavailable] {
+            assert!(is_passing(code), "{code}");
+        }
+        for code in [Code::PermissionDenied, Code::Unimplemented, Code::InvalidArgument] {
+            assert!(!is_passing(code), "{code}");
         }
     }
 

@@ -5,15 +5,18 @@ use crate::codec::names::Kind;
 use crate::codec::payload;
 use crate::codec::signed::Signed;
 use crate::workflows::{ProviderQueryWorkflow, QueryOutcome};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
-use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError};
+use temporalio_client::errors::{
+    WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError, WorkflowUpdateError,
+};
 use temporalio_client::{
-    NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedWorkflow,
-    WorkflowCancelOptions, WorkflowExecutionInfo, WorkflowExecutionStatus, WorkflowGetResultOptions,
-    WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions,
-    WorkflowStartOptions,
+    NamespacedClient, RetryOptions, RpcOptions, UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow,
+    WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionInfo,
+    WorkflowExecutionStatus, WorkflowGetResultOptions, WorkflowIdReusePolicy, WorkflowListOptions,
+    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
@@ -22,6 +25,11 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQ
 
 /// The time limit of a query, during which the server waits for a worker.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The time limit of an update, during which the server waits for a worker and the worker for the entity.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The descriptions of running workflows that are read at one time.
+const CONCURRENT_DESCRIPTIONS: usize = 16;
 
 /// A workflow as the server lists it.
 #[derive(Clone, Debug)]
@@ -38,7 +46,7 @@ pub struct WorkflowSummary {
     pub started: Option<SystemTime>,
     /// The end time.
     pub closed: Option<SystemTime>,
-    /// Events in its history.
+    /// Events in its history; 0 of a running one whose description could not be read.
     pub history_length: i64,
 }
 
@@ -143,6 +151,31 @@ impl WorkflowClient {
         }
     }
 
+    /// Sends an update to a workflow and waits for its answer.
+    ///
+    /// # Errors
+    /// [`WorkflowClientError`]; [`WorkflowClientError::Refused`] with the workflow's words.
+    pub async fn update(
+        &self,
+        workflow_id: &str,
+        update: &str,
+        value: &Value,
+    ) -> Result<Value, WorkflowClientError> {
+        let handle = self.connected.client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
+        let rpc_options = RpcOptions::builder().timeout(UPDATE_TIMEOUT).build();
+        let options = WorkflowExecuteUpdateOptions::builder().rpc_options(rpc_options).build();
+        match handle.execute_update(UntypedUpdate::new(update), payload::raw(value), options).await {
+            Ok(answer) => payload::value(&answer).map_err(WorkflowClientError::Refused),
+            Err(WorkflowUpdateError::NotFound(_)) => Err(WorkflowClientError::NotFound),
+            Err(WorkflowUpdateError::Rpc(status)) => Err(classify_status(&status)),
+            Err(WorkflowUpdateError::Failed(failure)) => {
+                let root = std::iter::successors(Some(&*failure), |at| at.cause.as_deref()).last();
+                Err(WorkflowClientError::Refused(root.map(|at| at.message.clone()).unwrap_or_default()))
+            }
+            Err(error) => Err(WorkflowClientError::Refused(error.to_string())),
+        }
+    }
+
     /// Waits for the end of a workflow, without a time limit.
     ///
     /// # Errors
@@ -179,6 +212,31 @@ impl WorkflowClient {
             });
         }
         Ok(listed)
+    }
+
+    /// Completes a list: the server's index has the length of a history only when the workflow has ended.
+    pub async fn with_history_lengths(&self, listed: Vec<WorkflowSummary>) -> Vec<WorkflowSummary> {
+        let complete = |mut one: WorkflowSummary| async move {
+            if one.history_length == 0 && matches!(one.status, WorkflowExecutionStatus::Running) {
+                one.history_length = self.history_length(&one).await.unwrap_or(0);
+            }
+            one
+        };
+        let pending: Vec<BoxFuture<'_, WorkflowSummary>> =
+            listed.into_iter().map(|one| complete(one).boxed()).collect();
+        stream::iter(pending).buffered(CONCURRENT_DESCRIPTIONS).collect().await
+    }
+
+    async fn history_length(&self, workflow: &WorkflowSummary) -> Option<i64> {
+        let client = &self.connected.client;
+        let info = WorkflowExecutionInfo::builder()
+            .namespace(client.namespace())
+            .workflow_id(workflow.id.clone())
+            .run_id(workflow.run_id.clone())
+            .build();
+        let options = WorkflowDescribeOptions::builder().rpc_options(rpc_options()).build();
+        let found = info.bind_untyped(client.clone()).describe(options).await.ok()?;
+        i64::try_from(found.history_length()).ok()
     }
 
     /// Starts a call to a provider, within `limit`.

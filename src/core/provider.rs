@@ -110,6 +110,7 @@ pub struct Provider {
     pub selection_reason: Option<String>,
     /// Quality score of its model, 0 to 1.
     pub model_score: Option<f64>,
+    /// Class of GPU that the catalog names for the selected model; `None` for an unknown model.
     pub selected_gpu: Option<String>,
     /// Tokens that fit into one call of that model: the provider's word, else the catalogue's.
     #[serde(default)]

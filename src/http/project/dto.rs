@@ -110,6 +110,23 @@ impl ProjectView {
     }
 }
 
+/// A project and its agents.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProjectDetail {
+    #[serde(flatten)]
+    project: ProjectView,
+    /// Ids of the agents of this project alone.
+    agents: Vec<String>,
+}
+
+impl ProjectDetail {
+    /// The project with its agents.
+    pub fn new(project: Project, report: Option<BeadFileReport>, agents: Vec<Agent>) -> Self {
+        let agents = agents.into_iter().map(|agent| agent.id.to_string()).collect();
+        Self { project: ProjectView::new(project, report), agents }
+    }
+}
+
 /// State of a project's work.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StateView {

@@ -3,7 +3,7 @@
 use crate::http::decision::DecisionView;
 use crate::http::framework::project_scope::ProjectScope;
 use crate::http::framework::required_role::Access;
-use crate::http::project::dto::{ProjectView, StateView};
+use crate::http::project::dto::{ProjectDetail, ProjectView, StateView};
 use crate::http::provider::handlers::CASCADE;
 use crate::http::wire::page::PAGE;
 use crate::http::wire::query::{QueryField, word as word_field};
@@ -11,6 +11,7 @@ use crate::http::wire::schema::{EnumValues, any_object};
 use crate::http::wire::serde_fields::{nullable, present};
 use crate::http::{ApiError, ApiRequest, Endpoint, Reply};
 use arbiter_actors::{CloseOutcome, Parking};
+use arbiter_core::agent::Agent;
 use arbiter_core::decision;
 use arbiter_core::kernel::ids::ProjectId;
 use arbiter_core::project::edit::{NewProject, ProjectPatch};
@@ -120,8 +121,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             .answers::<ProjectView>(201),
         Endpoint::get(ENTITY, show)
             .scope(ProjectScope::ProjectInPath)
-            .summary("One project")
-            .answers::<ProjectView>(200),
+            .summary("One project, with its agents")
+            .answers::<ProjectDetail>(200),
         Endpoint::with_body(Method::PATCH, ENTITY, update)
             .scope(ProjectScope::ProjectInPath)
             .access(Access::Operator)
@@ -211,7 +212,16 @@ async fn create(request: ApiRequest, body: NewProjectBody) -> Result<Reply, ApiE
 }
 
 async fn show(request: ApiRequest) -> Result<Reply, ApiError> {
-    answer(&request, row(&request).await?).await
+    let project = row(&request).await?;
+    let (revision, agents) = (project.revision, own_agents(&request, &project).await?);
+    let report = request.handles().bead_files.report(&project.id).await?;
+    Reply::entity(&ProjectDetail::new(project, report, agents), revision)
+}
+
+/// The agents that work for this project alone.
+async fn own_agents(request: &ApiRequest, project: &Project) -> Result<Vec<Agent>, ApiError> {
+    let own = AgentFilter { project_id: Some(project.id.to_string()), ..AgentFilter::default() };
+    Ok(request.handles().store.all_agents(own).await?)
 }
 
 async fn update(request: ApiRequest, body: ProjectPatchBody) -> Result<Reply, ApiError> {
@@ -293,8 +303,7 @@ async fn state(request: ApiRequest) -> Result<Reply, ApiError> {
         ..DecisionFilter::default()
     };
     let beads = store.bead_counts(name.clone()).await?.into_iter().collect();
-    let own = AgentFilter { project_id: Some(name), ..AgentFilter::default() };
-    let agents = store.all_agents(own).await?;
+    let agents = own_agents(&request, &project).await?;
     let ready = store.beads(ready, one()).await?.total;
     let pending = store.decisions(pending, one()).await?.total;
     Reply::json(&StateView::new(project, beads, agents, ready, pending))

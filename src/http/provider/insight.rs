@@ -35,7 +35,8 @@ pub struct ProviderView {
     selection_reason: Option<String>,
     /// Score of the selected model, 0 to 1.
     model_score: Option<f64>,
-    /// The GPU that one wants.
+    /// Class of GPU that the catalog names for the selected model; null for a model that it does not know. It says
+    /// nothing about the GPU that the provider has.
     selected_gpu: Option<String>,
     /// Purpose.
     description: String,

@@ -218,8 +218,17 @@ fn resume_from(request: &ApiRequest) -> Result<Option<u64>, ApiError> {
     given.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
+/// Refuses a stream of a project that is not there, or that the token does not reach.
+async fn check_project(request: &ApiRequest, filter: &EventFilter) -> Result<(), ApiError> {
+    let Some(project) = &filter.project_id else { return Ok(()) };
+    let is_there =
+        request.can_access(project) && request.handles().store.project(project.clone()).await?.is_some();
+    if is_there { Ok(()) } else { Err(ApiError::not_found("project", project)) }
+}
+
 async fn open(request: ApiRequest) -> Result<Reply, ApiError> {
     let (filter, resumed_from) = (filter(&request)?, resume_from(&request)?);
+    check_project(&request, &filter).await?;
     let max = request.context.settings().http.max_streams;
     let Some(guard) = request.context.metrics().stream(max) else {
         return Err(ApiError::new(

@@ -96,7 +96,6 @@ async fn stream_filters_by_project_and_type_combine_with_and() {
         ("?type=bead.*", |_, kind| kind.starts_with("bead.")),
         ("?project_id=q&type=bead.c*", |_, _| false),
         ("?project_id=q&type=bead.*", |project, kind| project == "q" && kind.starts_with("bead.")),
-        ("?project_id=nowhere", |_, _| false),
     ];
     for (query, is_wanted) in wanted {
         let url = format!("{}/api/v1/events/stream{query}", harness.server.url());
@@ -168,9 +167,24 @@ async fn stream_resumed_beyond_the_end_reports_a_gap_and_continues() {
 }
 
 #[tokio::test]
+async fn stream_of_unknown_or_foreign_project_is_not_found() {
+    let harness = with_projects(&[]).await;
+    let limited = json!({"name": "limited", "role": "viewer", "projects": ["p"]});
+    let limited = harness.create("tokens", limited).await["token"].as_str().unwrap().to_owned();
+    let of = |project: &str| format!("{}/api/v1/events/stream?project_id={project}", harness.server.url());
+    for (token, project) in
+        [(harness.server.token().unwrap(), "nowhere"), (&limited, "nowhere"), (&limited, "q")]
+    {
+        let refused = SseClient::connect(&of(project), Some(token), None).await;
+        assert!(matches!(refused, Err(SseError::Refused(answer)) if answer.status == 404), "{project}");
+    }
+    assert!(SseClient::connect(&of("p"), Some(&limited), None).await.is_ok());
+}
+
+#[tokio::test]
 async fn silent_stream_is_kept_alive_by_comments() {
     let harness = Harness::with(&[("ARBITER_HTTP__STREAM_KEEP_ALIVE_MS", "100")]).await;
-    let mut client = harness.stream("?project_id=nowhere", None).await;
+    let mut client = harness.stream("?type=key.used", None).await;
     client.wait_for_comments(3, TIMEOUT).await.unwrap();
 }
 

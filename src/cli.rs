@@ -27,6 +27,9 @@ Exit codes: 0 done, 1 failed, 2 usage, 69 server unreachable, 74 input or output
 #[derive(Debug, Parser)]
 #[command(name = "arbiter", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub struct Cli {
+    /// Print the API's JSON; may also follow the command
+    #[arg(long = "json", id = "json_before_command")]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -122,7 +125,44 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+impl Command {
+    /// Returns the connection flags of a client command.
+    fn connection_mut(&mut self) -> Option<&mut Connection> {
+        match self {
+            Self::Status(connection)
+            | Self::Vault(ClientCommand { connection, .. })
+            | Self::Key(ClientCommand { connection, .. })
+            | Self::Provider(ClientCommand { connection, .. })
+            | Self::Agent(ClientCommand { connection, .. })
+            | Self::Persona(ClientCommand { connection, .. })
+            | Self::Project(ClientCommand { connection, .. })
+            | Self::Bead(ClientCommand { connection, .. })
+            | Self::Decision(ClientCommand { connection, .. })
+            | Self::Lock(ClientCommand { connection, .. })
+            | Self::Token(ClientCommand { connection, .. })
+            | Self::Run(ClientCommand { connection, .. })
+            | Self::Budget(ClientCommand { connection, .. })
+            | Self::Events(ClientCommand { connection, .. })
+            | Self::Audit(ClientCommand { connection, .. })
+            | Self::Config(ClientCommand { connection, .. })
+            | Self::Usage(command::usage::Usage { connection, .. })
+            | Self::Repl(command::repl::Repl { connection, .. }) => Some(connection),
+            #[cfg(feature = "temporal")]
+            Self::Temporal(ClientCommand { connection, .. }) => Some(connection),
+            #[cfg(feature = "temporal")]
+            Self::Worker(_) | Self::Rebuild(_) => None,
+            Self::Serve(_) | Self::Demo(_) | Self::Openapi(_) | Self::Completions(_) => None,
+        }
+    }
+}
+
+fn run(mut cli: Cli) -> Result<(), Failure> {
+    if cli.json {
+        match cli.command.connection_mut() {
+            Some(connection) => connection.set_json(),
+            None => return Err(Failure::Usage("--json is for commands that ask a server".to_owned())),
+        }
+    }
     match cli.command {
         Command::Serve(command) => command.run(),
         Command::Demo(command) => command.run(),
@@ -208,5 +248,16 @@ mod tests {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["arbiter", "serve", "--json"]).is_err());
+    }
+
+    #[test]
+    fn json_flag_before_the_command_counts_for_client_commands() {
+        for line in ["arbiter --json status", "arbiter --json bead list", "arbiter --json usage"] {
+            let mut cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.json && cli.command.connection_mut().is_some(), "{line}");
+        }
+        let mut cli = Cli::try_parse_from(["arbiter", "--json", "demo"]).unwrap();
+        assert!(cli.command.connection_mut().is_none());
+        assert_eq!(run(cli).unwrap_err().exit_code(), ui::failure::USAGE);
     }
 }

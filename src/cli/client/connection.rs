@@ -79,6 +79,11 @@ impl Connection {
         if self.json { OutputFormat::Json } else { OutputFormat::Table }
     }
 
+    /// Asks for JSON on standard output.
+    pub fn set_json(&mut self) {
+        self.json = true;
+    }
+
     /// Returns whether a flag or the environment names an address.
     pub fn has_server_url(&self) -> bool {
         self.url.as_deref().is_some_and(|url| !url.is_empty())

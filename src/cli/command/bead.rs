@@ -6,10 +6,14 @@ mod list;
 mod why;
 mod work;
 
+use crate::cli::client::Remainder;
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::{OutputFormat, note};
+use crate::cli::ui::table::{at, one_line, printable, word};
 use clap::Subcommand;
+use serde_json::Value;
 
 /// Subcommands of `arbiter bead`.
 #[derive(Debug, Subcommand)]
@@ -59,7 +63,7 @@ pub enum Command {
     },
     /// Escalate it to a person; it waits for the answer
     Escalate(work::ReasonArgs),
-    /// Explain why it is not worked on
+    /// Explain why it is not worked on, or how it stands
     Why {
         /// The bead's id
         id: String,
@@ -70,6 +74,14 @@ pub enum Command {
         id: String,
         /// The text
         text: String,
+    },
+    /// List its comments, oldest first
+    Comments {
+        /// The bead's id
+        id: String,
+        /// The most entries to show
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
     },
     /// Draw a project's beads and what they wait for
     Graph(why::Graph),
@@ -85,7 +97,7 @@ impl Command {
         match self {
             Self::List(list) => list.run(session).await,
             Self::Ready(ready) => ready.run(session).await,
-            Self::Show { id } => session.show(Request::get(&["beads", &id])).await,
+            Self::Show { id } => show(session, &id).await,
             Self::Add(add) => session.act(Request::post(&["beads"]).body(&add)?, "created").await,
             Self::Claim(claim) => claim.run(session).await,
             Self::Heartbeat { id, lease_token } => {
@@ -107,9 +119,45 @@ impl Command {
                 let request = Request::post(&["beads", &id, "comments"]).body(&body)?;
                 session.act(request, "commented").await
             }
+            Self::Comments { id, limit } => comments(session, &id, limit).await,
             Self::Graph(graph) => graph.run(session).await,
             Self::Import(import) => import.run(session).await,
             Self::Export(export) => export.run(session).await,
         }
     }
+}
+
+/// Prints a bead. Only a critical bead needs an approval, so only there a missing one is shown.
+async fn show(session: &Session, id: &str) -> Result<(), Failure> {
+    let mut bead = session.client.json(&Request::get(&["beads", id])).await?;
+    if session.output.format() == OutputFormat::Table
+        && bead["priority"] != 0
+        && bead["approval"] == "missing"
+        && let Some(fields) = bead.as_object_mut()
+    {
+        fields.remove("approval");
+    }
+    session.output.record(&bead)
+}
+
+/// Prints the comments on a bead: a line for author and time, and the text below it.
+async fn comments(session: &Session, id: &str, limit: usize) -> Result<(), Failure> {
+    let (comments, rest) = session.client.list(&Request::get(&["beads", id, "comments"]), limit).await?;
+    if session.output.format() == OutputFormat::Json {
+        return session.output.json(&Value::Array(comments));
+    }
+    if comments.is_empty() {
+        note("there are no comments");
+    }
+    for comment in &comments {
+        let head = format!("{}  {}", word(at(comment, "created_at")), word(at(comment, "author_id")));
+        session.output.text(&one_line(&head))?;
+        for line in printable(&word(at(comment, "comment"))).lines() {
+            session.output.text(format!("    {line}").trim_end())?;
+        }
+    }
+    if rest == Remainder::More {
+        note(&format!("the first {} are shown; --limit shows more", comments.len()));
+    }
+    Ok(())
 }

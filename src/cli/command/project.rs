@@ -48,7 +48,7 @@ pub enum Command {
         /// The project's id
         id: String,
     },
-    /// Stop dispatching its beads; running work continues
+    /// Stop dispatching its beads until `project resume`; running work continues
     Park {
         /// The project's id
         id: String,
@@ -74,7 +74,7 @@ pub enum Command {
         /// The agent's id
         agent: String,
     },
-    /// Dispatch its beads again
+    /// Dispatch its beads again after `project park`
     Resume {
         /// The project's id
         id: String,

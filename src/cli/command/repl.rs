@@ -20,7 +20,7 @@ const HISTORY_LINES: usize = 200;
 #[derive(Debug, Args)]
 pub struct Repl {
     #[command(flatten)]
-    connection: Connection,
+    pub(crate) connection: Connection,
     /// The provider to ask; else the best one
     #[arg(long, value_name = "ID")]
     provider: Option<String>,

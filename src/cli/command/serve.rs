@@ -62,7 +62,7 @@ impl Tls {
 #[derive(Debug, Args)]
 pub struct Overrides {
     /// The address to listen on; port 0 picks a free port
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Mirror the state at this Temporal server
     #[arg(long, value_name = "HOST[:7233]")]
@@ -132,6 +132,16 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+/// Reads an address and a port; `localhost` is the IPv4 loopback address.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}").parse(),
+        None => text.parse(),
+    };
+    address
+        .map_err(|_| "it is an IP address or localhost, and a port, as 127.0.0.1:8080 or [::1]:0".to_owned())
+}
+
 fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
@@ -177,7 +187,14 @@ mod tests {
 
     #[test]
     fn serve_with_invalid_address_or_format_is_a_usage_error() {
-        for line in ["serve --listen 8080", "serve --log-format loud"] {
+        let local = Line::try_parse_from(["serve", "--listen", "localhost:0"]).unwrap().serve;
+        assert_eq!(local.overrides.listen, Some(SocketAddr::from(([127, 0, 0, 1], 0))));
+        for line in [
+            "serve --listen 8080",
+            "serve --listen example.com:0",
+            "serve --listen localhost:x",
+            "serve --log-format loud",
+        ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

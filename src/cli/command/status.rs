@@ -4,15 +4,19 @@ use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
 use crate::cli::ui::output::OutputFormat;
-use crate::cli::ui::table::{one_line, word};
+use crate::cli::ui::table::{at, one_line, word};
+use arbiter_core::kernel::limits::count_of;
 use serde_json::{Map, Value, json};
 
-/// Prints health and, where the token allows it, the system's state.
+/// Prints what is wrong, then health and the system's state without its zeros.
 pub async fn run(session: &Session) -> Result<(), Failure> {
     let health = session.client.json(&Request::get(&["health"])).await?;
     let system = session.client.json(&Request::get(&["system", "status"])).await?;
     if session.output.format() == OutputFormat::Json {
         return session.output.json(&json!({"health": health, "system": system}));
+    }
+    for line in attention(&health, &system) {
+        session.output.text(&format!("! {}", one_line(&line)))?;
     }
     let mut fields = Map::new();
     flatten("", &health, &mut fields);
@@ -20,7 +24,40 @@ pub async fn run(session: &Session) -> Result<(), Failure> {
     session.output.record(&Value::Object(fields))
 }
 
-/// The fields of `value` with dotted names, so that each gets a line of its own.
+/// Says what needs a person, one thing a line; empty while all is well.
+fn attention(health: &Value, system: &Value) -> Vec<String> {
+    let count = |path: &str| at(system, path).as_u64().unwrap_or(0);
+    let mut lines = Vec::new();
+    if at(health, "vault").as_str().is_some_and(|vault| vault != "unlocked") {
+        lines.push(format!("the vault is {}: arbiter vault unlock", word(at(health, "vault"))));
+    }
+    if at(system, "state") == "parked" {
+        lines.push(format!("dispatch is parked: {}", word(at(system, "reason"))));
+    }
+    let groups = [
+        ("counts.providers.unhealthy", "unhealthy provider", "arbiter provider list"),
+        ("counts.providers.degraded", "degraded provider", "arbiter provider list"),
+        ("counts.agents.blocked", "blocked agent", "arbiter agent list"),
+        ("counts.beads.blocked", "blocked bead", "arbiter bead list --status blocked"),
+        ("counts.pending_decisions", "decision", "arbiter decision list --status pending"),
+    ];
+    for (path, noun, command) in groups {
+        if count(path) > 0 {
+            let waits = if noun == "decision" { " to be answered" } else { "" };
+            lines.push(format!("{}{waits}: {command}", count_of(count(path), noun)));
+        }
+    }
+    if count("notices.failures") > 0 {
+        let tries = count_of(count("notices.failures"), "failed try").replace("trys", "tries");
+        lines.push(format!("the receiver of notifications does not accept them: {tries} in a row"));
+    }
+    if at(system, "temporal").as_str().is_some_and(|state| !matches!(state, "off" | "connected")) {
+        lines.push(format!("the bridge to Temporal is {}", word(at(system, "temporal")).replace('_', " ")));
+    }
+    lines
+}
+
+/// The fields of `value` with dotted names, so that each gets a line of its own; zeros are left out.
 fn flatten(prefix: &str, value: &Value, fields: &mut Map<String, Value>) {
     match value {
         Value::Object(inner) => {
@@ -31,6 +68,7 @@ fn flatten(prefix: &str, value: &Value, fields: &mut Map<String, Value>) {
         }
         Value::Null => {}
         Value::Array(entries) if entries.is_empty() => {}
+        Value::Number(number) if number.as_f64() == Some(0.0) => {}
         other => {
             fields.insert(prefix.to_owned(), Value::String(one_line(&word(other))));
         }
@@ -42,13 +80,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nested_fields_get_dotted_names() {
+    fn nested_fields_get_dotted_names_without_zeros() {
         let mut fields = Map::new();
-        flatten(
-            "",
-            &json!({"status": "ok", "missing": [], "workers": {"busy": 2, "limit": null}}),
-            &mut fields,
-        );
+        let status = json!({"status": "ok", "missing": [], "workers": {"busy": 2, "idle": 0, "limit": null}});
+        flatten("", &status, &mut fields);
         assert_eq!(Value::Object(fields), json!({"status": "ok", "workers.busy": "2"}));
+    }
+
+    #[test]
+    fn status_names_what_needs_a_person() {
+        let health = json!({"status": "ok", "vault": "unlocked"});
+        let well = json!({"state": "active", "temporal": "off", "counts": {"beads": {"blocked": 0}}});
+        assert!(attention(&health, &well).is_empty());
+        let ill = json!({
+            "state": "parked", "reason": "holiday", "temporal": "connecting",
+            "counts": {"beads": {"blocked": 1}, "providers": {"unhealthy": 2}, "pending_decisions": 1},
+        });
+        let lines = attention(&json!({"vault": "locked"}), &ill);
+        assert_eq!(lines.len(), 6, "{lines:#?}");
+        assert!(
+            lines.contains(&"1 blocked bead: arbiter bead list --status blocked".to_owned()),
+            "{lines:#?}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use crate::cli::client::request::Request;
 use crate::cli::client::session::Session;
 use crate::cli::ui::failure::Failure;
+use crate::cli::ui::output::note;
 use crate::cli::ui::table::Column;
 use clap::{Args, Subcommand};
 
@@ -51,6 +52,12 @@ impl Command {
                     .filter("query", query)
                     .filter("limit", Some(limit));
                 let found = session.client.json(&request).await?;
+                if found.as_array().is_some_and(Vec::is_empty) {
+                    let status = session.client.json(&Request::get(&["temporal", "status"])).await?;
+                    if status["status"] == "off" {
+                        note("no Temporal server is configured: set temporal.address");
+                    }
+                }
                 session.output.list(found.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
             }
             Self::Rotate => session.show(Request::post(&["temporal", "codec", "rotate"])).await,

@@ -22,7 +22,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Args)]
 pub struct Usage {
     #[command(flatten)]
-    connection: Connection,
+    pub(crate) connection: Connection,
     /// One line for each of these
     #[arg(long, value_parser = ["provider", "model", "agent", "project", "bead", "token"], default_value = "provider")]
     by: String,

@@ -73,11 +73,10 @@ fn mended(key: SecretString) -> SecretString {
 
 /// Asks at the terminal without showing what is typed.
 pub fn ask(prompt: &str) -> Result<SecretString, Failure> {
-    let typed = rpassword::prompt_password(prompt).map_err(|source| {
-        Failure::io(
-            "there is no terminal to ask at; give the secret on standard input or in a file (see --help)",
-            source,
-        )
+    let typed = rpassword::prompt_password(prompt).map_err(|error| {
+        Failure::Usage(format!(
+            "there is no terminal to ask at ({error}); give the secret on standard input or in a file (see --help)"
+        ))
     })?;
     check_key(&Zeroizing::new(typed), "the terminal")
 }

@@ -6,6 +6,7 @@ use crate::cli::ui::failure::Failure;
 use crate::cli::ui::input_file;
 use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table;
+use arbiter_core::kernel::limits::count_of;
 use arbiter_files::{Directory, ForeignError, ForeignFile, open_foreign};
 use bytes::Bytes;
 use clap::Args;
@@ -249,7 +250,8 @@ impl Export {
             }
             let done = if report["is_written"] == true { "written" } else { "unchanged" };
             let path = report["path"].as_str().unwrap_or_default();
-            session.output.text(&table::one_line(&format!("{path}: {done}, {} beads", report["beads"])))?;
+            let beads = count_of(report["beads"].as_u64().unwrap_or(0), "bead");
+            session.output.text(&table::one_line(&format!("{path}: {done}, {beads}")))?;
             for (name, told) in [("deleted_ids", "deleted beads"), ("removed_labels", "removed labels")] {
                 let count = report[name].as_array().map_or(0, Vec::len);
                 if count > 0 {

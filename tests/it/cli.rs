@@ -1,5 +1,6 @@
 //! The command line as a client of a running server: tables for people, JSON for programs, data on stdout.
 
+pub mod commands;
 pub mod demo;
 
 use crate::harness::program::{RunningProgram, command};

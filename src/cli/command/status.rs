@@ -34,6 +34,12 @@ fn attention(health: &Value, system: &Value) -> Vec<String> {
     if at(system, "state") == "parked" {
         lines.push(format!("dispatch is parked: {}", word(at(system, "reason"))));
     }
+    for (project, message) in at(system, "bead_files").as_object().into_iter().flatten() {
+        lines.push(format!("the bead file of {project}: {}", word(message)));
+    }
+    for missing in at(system, "missing").as_array().into_iter().flatten() {
+        lines.push(format!("{} is missing from the data directory", word(missing)));
+    }
     let groups = [
         ("counts.providers.unhealthy", "unhealthy provider", "arbiter provider list"),
         ("counts.providers.degraded", "degraded provider", "arbiter provider list"),

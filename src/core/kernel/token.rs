@@ -8,7 +8,7 @@ string_enum! {
     /// Permissions of a token's holder.
     pub enum Role {
         Admin = "admin",
-        /// Everything but tokens, vault, configuration and backups.
+        /// Everything but tokens, vault and configuration.
         Operator = "operator",
         Agent = "agent",
         Viewer = "viewer",

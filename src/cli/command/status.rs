@@ -8,15 +8,19 @@ use crate::cli::ui::table::{at, one_line, word};
 use arbiter_core::kernel::limits::count_of;
 use serde_json::{Map, Value, json};
 
-/// Prints what is wrong, then health and the system's state without its zeros.
+/// Prints what is wrong, then health and the system's state without its zeros. The living actors by kind are for
+/// programs: `--json` has them.
 pub async fn run(session: &Session) -> Result<(), Failure> {
     let health = session.client.json(&Request::get(&["health"])).await?;
-    let system = session.client.json(&Request::get(&["system", "status"])).await?;
+    let mut system = session.client.json(&Request::get(&["system", "status"])).await?;
     if session.output.format() == OutputFormat::Json {
         return session.output.json(&json!({"health": health, "system": system}));
     }
     for line in attention(&health, &system) {
         session.output.text(&format!("! {}", one_line(&line)))?;
+    }
+    if let Some(fields) = system.as_object_mut() {
+        fields.remove("actors");
     }
     let mut fields = Map::new();
     flatten("", &health, &mut fields);

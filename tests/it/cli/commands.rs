@@ -156,9 +156,10 @@ fn words(line: &str) -> Vec<String> {
 fn leaves(command: &clap::Command, path: &str, all: &mut BTreeSet<String>) {
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let path = format!("{path} {}", sub.get_name()).trim().to_owned();
-        match sub.has_subcommands() {
-            true => leaves(sub, &path, all),
-            false => drop(all.insert(path)),
+        if sub.has_subcommands() {
+            leaves(sub, &path, all);
+        } else {
+            all.insert(path);
         }
     }
 }

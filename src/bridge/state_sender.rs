@@ -192,7 +192,11 @@ async fn is_completion_logged(inner: &BridgeInner, kind: Kind, due: &DueMirror) 
         ..EventFilter::default()
     };
     let before = Some(inner.handles.bus.last_seq().saturating_add(1));
-    let page = inner.handles.store.events(EventRange { after: None, before, filter, limit: 1 }).await?;
+    let page = inner
+        .handles
+        .store
+        .events(EventRange { after: None, before, filter, limit: 1, max_bytes: None })
+        .await?;
     Ok(page.events.last().is_some_and(|event| event.kind == EventType::WorkflowCompleted))
 }
 

@@ -117,13 +117,13 @@ struct BeadRun {
     run: Run,
     has_begun: bool,
     answer_digest: Option<String>,
-    /// What the provider refused to take, as texts for a person.
+    /// Parts that the provider refused to take, as texts for a person.
     left_out: BTreeSet<String>,
     /// True if the answer before was cut off.
     is_cut: bool,
 }
 
-/// What the model is told after an answer that its token limit cut off.
+/// The message to a model whose answer was cut off by its token limit.
 const CUT_ANSWER: &str =
     "Your answer was cut off by its token limit, and nothing of it was done. Answer again, in fewer words.";
 

@@ -42,11 +42,11 @@ pub(crate) fn watch(
     };
     let mut watcher = notify::recommended_watcher(on_change).ok()?;
     let places = [Some(tree), own];
-    let watched = places.into_iter().flatten().map(|place| {
+    let mut is_watched = false;
+    for place in places.into_iter().flatten() {
         // One that is missing is watched when it has come: its parent tells.
-        watcher.watch(place, RecursiveMode::NonRecursive).is_ok()
-    });
-    let is_watched = watched.fold(false, |any, one| any || one);
+        is_watched |= watcher.watch(place, RecursiveMode::NonRecursive).is_ok();
+    }
     is_watched.then_some(watcher)
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Completion {
     pub(crate) cost_usd: f64,
     /// Number of key uses: 1 or 0.
     pub(crate) key_uses: u32,
-    /// What was left out because the provider refuses it with this model, as texts for a person.
+    /// Parts left out because the provider refuses them with this model, as texts for a person.
     pub(crate) left_out: Vec<String>,
     /// The workflow through which it was made; none: this process called the provider itself.
     pub(crate) workflow_id: Option<String>,
@@ -129,7 +129,7 @@ impl ChatCall<'_> {
             RemoteOutcome::Declined => None,
             RemoteOutcome::Completed(outcome, workflow_id) => {
                 *self.workflow_id.lock() = Some(workflow_id);
-                Some(outcome)
+                Some(*outcome)
             }
         }
     }

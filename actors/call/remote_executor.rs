@@ -22,7 +22,7 @@ pub struct RemoteCall {
 #[derive(Debug)]
 pub enum RemoteOutcome {
     /// The call was made: the answer, and its place of execution.
-    Completed(Result<ChatAnswer, CallError>, String),
+    Completed(Box<Result<ChatAnswer, CallError>>, String),
     /// The call was not accepted, so it may be made here.
     Declined,
 }

@@ -4,12 +4,13 @@
 use crate::notices::until;
 use crate::stage::{ParseId, Stage, manual_clock, me};
 use arbiter_actors::{AgentClone, Cascade, Error, Handles, NewToken, Settings};
-use arbiter_core::agent::edit::{AgentPatch, NewAgent, Start};
+use arbiter_core::agent::edit::{AgentPatch, NewAgent};
 use arbiter_core::agent::{Kind, Status};
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::kernel::call::CallOutcome;
 use arbiter_core::kernel::event::{EventFilter, TypePattern};
 use arbiter_core::kernel::ids::AgentId;
+use arbiter_core::kernel::initial_status::InitialStatus;
 use arbiter_core::kernel::refusal::Refusal;
 use arbiter_core::kernel::token::Role;
 use arbiter_testkit::Script;
@@ -21,12 +22,12 @@ use std::time::Duration;
 /// Rounds of a test in which the client leaves at an event, which may come late.
 const ROUNDS: u32 = 8;
 
-fn external(id: &str, start: Start) -> NewAgent {
+fn external(id: &str, status: InitialStatus) -> NewAgent {
     NewAgent {
         id: Some(id.to_owned()),
         name: id.to_owned(),
         kind: Some(Kind::External),
-        start,
+        status,
         ..NewAgent::default()
     }
 }
@@ -91,11 +92,11 @@ async fn token_change_counts_when_its_client_leaves() {
 async fn agent_becomes_idle_when_its_client_leaves() {
     let mut stage = Stage::new().await;
     let h = stage.h().clone();
-    assert!(h.agents.create(&me(), external("made", Start::Now)).now_or_never().is_none());
+    assert!(h.agents.create(&me(), external("made", InitialStatus::Active)).now_or_never().is_none());
     until_idle(&h, "made").await;
     for round in 0..ROUNDS {
         let id = AgentId::from_trusted(format!("a{round}"));
-        h.agents.create(&me(), external(id.as_str(), Start::Later)).await.unwrap();
+        h.agents.create(&me(), external(id.as_str(), InitialStatus::Inactive)).await.unwrap();
         leave_at(&h, "agent.spawned", id.as_str(), h.agents.activate(&me(), &id)).await;
         until_idle(&h, id.as_str()).await;
         h.agents.shutdown(&me(), &id, None).await.unwrap();
@@ -121,7 +122,7 @@ async fn deletion_is_completed_when_its_client_leaves() {
     let h = stage.h().clone();
     for round in 0..ROUNDS {
         let id = AgentId::from_trusted(format!("a{round}"));
-        h.agents.create(&me(), external(id.as_str(), Start::Now)).await.unwrap();
+        h.agents.create(&me(), external(id.as_str(), InitialStatus::Active)).await.unwrap();
         let new = NewToken {
             role: Role::Agent,
             user: None,

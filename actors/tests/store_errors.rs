@@ -4,13 +4,14 @@
 use crate::stage::{Stage, manual_clock, me};
 use arbiter_actors::{Error, Handles, PullRequest, Settings};
 use arbiter_core::agent::Kind;
-use arbiter_core::agent::edit::{NewAgent, Start};
+use arbiter_core::agent::edit::NewAgent;
 use arbiter_core::bead::edit::NewBead;
 use arbiter_core::bead::{Claimant, Status};
 use arbiter_core::decision;
 use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::kernel::event::{EventFilter, TypePattern};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
+use arbiter_core::kernel::initial_status::InitialStatus;
 use arbiter_testkit::{Database, Script};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,12 @@ fn settings() -> Settings {
     Settings { kdf_iterations: 100_000, ..Settings::default() }
 }
 
-async fn external(h: &Handles, id: &str, start: Start) -> AgentId {
+async fn external(h: &Handles, id: &str, status: InitialStatus) -> AgentId {
     let new = NewAgent {
         id: Some(id.to_owned()),
         name: id.to_owned(),
         kind: Some(Kind::External),
-        start,
+        status,
         ..NewAgent::default()
     };
     h.agents.create(&me(), new).await.unwrap().id
@@ -54,7 +55,7 @@ async fn due_times_are_kept_over_a_passing_store_error() {
     let database = Database::open(&stage.home.path().join("data"));
     stage.bead("b", 2, &[]).await;
     let bead = BeadId::from_trusted("b");
-    let claimant = Claimant::Agent(external(&h, "outside", Start::Now).await);
+    let claimant = Claimant::Agent(external(&h, "outside", InitialStatus::Active).await);
     h.beads.claim(&me(), &bead, claimant, Some(60)).await.unwrap();
     let asked = h.decisions.create(&me(), NewDecision::question("p", "Which?")).await.unwrap();
     let decision = DecisionId::from_trusted(asked.id.as_str());
@@ -137,7 +138,7 @@ async fn pulls_are_served_after_a_panic_of_their_queue() {
     let mut stage = Stage::new().await;
     let _provider = stage.setup(Script::default(), &[]).await;
     let h = stage.h().clone();
-    let agent = external(&h, "outside", Start::Now).await;
+    let agent = external(&h, "outside", InitialStatus::Active).await;
     let (waiting, caller, patient) = (h.clone(), me(), pull(&agent, Duration::from_secs(600)));
     let waiting = tokio::spawn(async move { waiting.pulls.next(&caller, patient).await });
     while h.pulls.waiting() == 0 {
@@ -158,7 +159,7 @@ async fn pull_answers_a_store_error_as_one() {
     let mut stage = Stage::new().await;
     let h = stage.h().clone();
     let database = Database::open(&stage.home.path().join("data"));
-    let agent = external(&h, "outside", Start::Later).await;
+    let agent = external(&h, "outside", InitialStatus::Inactive).await;
     database.execute("UPDATE agents SET config = '5' WHERE id = 'outside'");
     let answer = h.pulls.next(&me(), pull(&agent, Duration::ZERO)).await;
     assert!(matches!(answer, Err(Error::Store(_))), "{answer:?}");

@@ -63,7 +63,7 @@ impl TemporalExecutor {
             }
             Ok(Err(_)) | Err(_) => Err(CallError::lost(&workflow_id)),
         };
-        RemoteOutcome::Completed(outcome, workflow_id)
+        RemoteOutcome::Completed(Box::new(outcome), workflow_id)
     }
 
     /// Waits for the outcome, across outages of the server.

@@ -106,8 +106,7 @@ fn edit_in_the_last_moment_comes_out_and_survives_a_restart() {
         fs::write(path.with_extension("new"), "other\n").unwrap();
         fs::rename(path.with_extension("new"), &path).unwrap();
     };
-    let edits: [(Box<dyn Fn()>, &str); 2] =
-        [(Box::new(append), "{\"id\":\"a-1\"}\nlate\n"), (Box::new(rename), "other\n")];
+    let edits: [(&dyn Fn(), &str); 2] = [(&append, "{\"id\":\"a-1\"}\nlate\n"), (&rename, "other\n")];
     for (edit, content) in edits {
         fs::write(shared(&directory), OLD).unwrap();
         let read = present(&directory);
@@ -298,7 +297,10 @@ fn link_above_the_directory_is_followed_only_outside_of_a_root() {
     let path = root.join("link/.beads");
     let project = "p".parse_project();
     assert_eq!(present(&BeadDirectory::new(&project, &path, &[])).path, shared(&directory));
-    let reason = refusal(read_now(&BeadDirectory::new(&project, &path, &[root.clone()]), BeadFile::Shared));
+    let reason = refusal(read_now(
+        &BeadDirectory::new(&project, &path, std::slice::from_ref(&root)),
+        BeadFile::Shared,
+    ));
     assert!(reason.contains("is a symbolic link"), "{reason}");
     let below = BeadDirectory::new(&project, directory.path(), &[root]);
     assert_eq!(present(&below).bytes, OLD);

@@ -8,7 +8,7 @@ use crate::cli::ui::output::{self, OutputFormat};
 use crate::cli::ui::table::Column;
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const COLUMNS: &[Column] = &[
     ("role", "role_name"),
@@ -69,7 +69,7 @@ pub fn show(session: &Session, mut chart: Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(file: &PathBuf) -> Result<Value, Failure> {
+fn read(file: &Path) -> Result<Value, Failure> {
     let text = input_file::read_text_or_stdin(file)?;
     serde_json::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }

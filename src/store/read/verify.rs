@@ -58,7 +58,10 @@ impl Verification {
         let mut running = self.join(readers)?;
         let result = running.wait_for(Option::is_some).await.map_err(|_| StoreError::Failed)?.clone();
         let result = result.ok_or(StoreError::Failed)?;
-        result.as_ref().as_ref().map(Clone::clone).map_err(VerifyError::copy)
+        match result.as_ref() {
+            Ok(report) => Ok(report.clone()),
+            Err(error) => Err(error.copy()),
+        }
     }
 
     fn join(&self, readers: &Readers) -> Result<watch::Receiver<Option<Shared>>, StoreError> {

@@ -133,7 +133,7 @@ pub(crate) fn update(
     let after = ours.with_file_fields(&merged.fields);
     let change = FieldChanges::between(ours, &after, Some("imported"));
     let has_edges = merged.fields.depends_on != pair.ours_fields.depends_on;
-    if leases::get(connection, &id)?.is_some() && !(change.is_noop() && !has_edges) {
+    if (has_edges || !change.is_noop()) && leases::get(connection, &id)?.is_some() {
         import.report.held_ids.push(id);
         return Ok(());
     }

@@ -20,7 +20,7 @@ fn contents(data: &Path) -> BTreeMap<String, String> {
     let mut contents = BTreeMap::new();
     for table in tables {
         let mut rows = database.prepare(&format!("SELECT * FROM \"{table}\"")).unwrap();
-        let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let mut rows = rows.query([]).unwrap();
         let mut number = 0;
         while let Some(row) = rows.next().unwrap() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 const ROUNDS: u64 = 12;
 const CHANGES: u64 = 5;
 
-/// What every reader has to find of a bead.
+/// The fields of a bead that every reader has to find.
 #[derive(Clone, Debug, Default)]
 struct Known {
     title: String,

@@ -185,7 +185,10 @@ fn kept(output: &str, name: &str) -> (String, String) {
     match name.strip_suffix(".json") {
         Some(name) => {
             let list: serde_json::Value = serde_json::from_str(output).unwrap();
-            let last = list.as_array().and_then(|all| all.last()).expect("an entry");
+            let last = list
+                .as_array()
+                .and_then(|all| all.last())
+                .unwrap_or_else(|| panic!("no entry for {name}: {output}"));
             (name.to_owned(), last["id"].as_str().unwrap().to_owned())
         }
         None => {
@@ -249,7 +252,9 @@ fn documented(text: &str) -> (Vec<String>, Vec<String>) {
             is_code = !is_code;
         } else if is_code {
             let command = trimmed.strip_prefix("$ ").unwrap_or(trimmed);
-            blocks.extend(command.strip_prefix("arbiter ").map(str::to_owned));
+            // A dependency on the library begins the same way.
+            let command = command.strip_prefix("arbiter ").filter(|rest| !rest.starts_with('='));
+            blocks.extend(command.map(str::to_owned));
         } else {
             let code = line.split('`').skip(1).step_by(2);
             spans.extend(code.filter_map(|code| code.strip_prefix("arbiter ")).map(str::to_owned));

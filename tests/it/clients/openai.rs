@@ -112,7 +112,7 @@ async fn openai_client_lists_and_retrieves_models() {
     let _provider = provider(&harness, "anthropic", Script::default()).await;
     let seen = openai(&harness, "models", json!(["auto", "m", "anthropic/m"])).await;
     let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "anthropic"});
-    let (all, found) = (["anthropic/m", "auto", "m"], ["auto", "m", "anthropic/m"]);
+    let (all, found) = (["anthropic/auto", "anthropic/m", "auto", "m"], ["auto", "m", "anthropic/m"]);
     assert_eq!(seen, json!({"listed": all.map(model), "found": found.map(model)}));
 }
 

@@ -175,7 +175,8 @@ impl TemporalHarness {
         let of_the_way = |event: &&Value| {
             let subject = event["subject"].as_str().unwrap();
             let ways = ["integration", "temporalio"];
-            event["type"] == "log.message" && ways.iter().any(|way| subject.starts_with(way))
+            let is_of_a_run = event["type"].as_str().unwrap().starts_with("workflow.");
+            is_of_a_run || event["type"] == "log.message" && ways.iter().any(|way| subject.starts_with(way))
         };
         let events = events.iter().filter(|event| !of_the_way(event));
         events.map(|event| format!("{} {}", text(event, "type"), text(event, "subject"))).collect()

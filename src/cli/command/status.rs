@@ -58,7 +58,7 @@ fn attention(health: &Value, system: &Value) -> Vec<String> {
         }
     }
     if count("notices.failures") > 0 {
-        let tries = count_of(count("notices.failures"), "failed try").replace("trys", "tries");
+        let tries = count_of(count("notices.failures"), "failed attempt");
         lines.push(format!("the receiver of notifications does not accept them: {tries} in a row"));
     }
     if at(system, "temporal").as_str().is_some_and(|state| !matches!(state, "off" | "connected")) {

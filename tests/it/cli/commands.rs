@@ -95,9 +95,9 @@ bead block two --reason "no paint"
 bead unblock two
 bead escalate two --reason "the two requirements contradict each other"
 decision list --status pending
-decision list --status pending --json => decision.json
+decision add "Go on?" --project shop --option yes --option no => decision
 decision show {decision}
-decision decide {decision} approve
+decision decide {decision} yes
 decision add "Red or blue?" --project shop --option red --option blue => decision
 decision cancel {decision} --reason "green"
 bead add Three --id three --project shop --assigned-to hand

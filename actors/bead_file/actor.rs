@@ -390,7 +390,8 @@ impl BeadFilesActor {
     }
 
     async fn tell(&self, data: serde_json::Value) {
-        tracing::warn!(target: "integration", project = %self.project, message = %data["message"], "a file of beads");
+        // A warning would be a second event: warnings are mirrored to the log of events.
+        tracing::info!(target: "integration", project = %self.project, message = %data["message"], "a file of beads");
         let line = LogLine {
             source: "beads",
             project_id: Some(self.project.to_string()),

@@ -5,6 +5,7 @@ pub mod decisions;
 pub mod dispatch;
 pub mod end_to_end;
 pub mod files;
+pub mod files_model;
 pub mod files_random;
 pub mod files_shared;
 pub mod hostile_files;

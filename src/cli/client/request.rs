@@ -77,6 +77,12 @@ impl Request {
         self.body = Some(body);
         Ok(self)
     }
+
+    /// With this body as it is: an empty list replaces what there is.
+    pub fn exact_body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ async fn replace(
         return Err(Failure::Failed(format!("there is no budget of {scope} for a {period}")));
     }
     let budgets: Vec<Value> = remaining.into_iter().chain(replacement).collect();
-    let after = session.client.json(&Request::put(&["budgets"]).body(&json!({"budgets": budgets}))?).await?;
+    let request = Request::put(&["budgets"]).exact_body(json!({"budgets": budgets}));
+    let after = session.client.json(&request).await?;
     session.output.list(after.as_array().map_or(&[][..], Vec::as_slice), COLUMNS)
 }

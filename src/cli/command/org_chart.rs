@@ -37,10 +37,7 @@ impl OrgChart {
             None => Request::get(&path),
             Some(file) => {
                 let positions = read(file)?.get("positions").cloned().unwrap_or_else(|| json!([]));
-                let mut request = Request::put(&path);
-                // As it is: a chart without positions is one as well.
-                request.body = Some(json!({"positions": positions}));
-                request
+                Request::put(&path).exact_body(json!({"positions": positions}))
             }
         };
         show(session, session.client.json(&request).await?)

@@ -26,7 +26,6 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("bead release", "a released bead is handed out again at once; bead::pulls has it"),
     ("project assign", "it needs a position of the role; agent::org_charts has it"),
     ("project unassign", "it needs a position of the role; agent::org_charts has it"),
-    ("budget remove", "removing the last budget is refused; provider::budgets has the others"),
 ];
 
 /// Commands in the order in which they succeed. `{name}` stands for a value. `=> name` keeps the first word of the
@@ -119,6 +118,7 @@ run list --json => run.json
 run show {run}
 budget set total month 200
 budget list
+budget remove total month
 usage --by agent --per day
 repl "What is stuck, and why?"
 events list

@@ -11,20 +11,19 @@ use crate::persona::draft::{Draft, DraftOp};
 use crate::persona::{PersonaEntry, PersonasHandle};
 use arbiter_core::agent::persona::{DEFAULT_FOLDER, Persona, PersonaOrigin};
 use arbiter_core::agent::{self, Agent};
-use arbiter_core::kernel::event::{EventFilter, NewEvent, TypePattern};
+use arbiter_core::kernel::event::{Event, EventFilter, NewEvent, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::lease::digest;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::{Change, EventRange, Unit};
+use arbiter_store::{Change, Unit};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 
 /// The field of an event that names its draft.
 const DRAFT: &str = "draft";
-/// Events read from the log at once.
-const CHUNK: u32 = 100;
 /// The work that is reported when it fails.
 const CHANGE: &str = "a change of a persona";
 
@@ -211,23 +210,13 @@ impl PersonasHandle {
     async fn is_told(&self, draft: &Draft) -> Result<bool, Error> {
         let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
         let filter = EventFilter { types, subject: Some(draft.name.clone()), ..EventFilter::default() };
-        let mut after = draft.after;
-        loop {
-            let range = EventRange {
-                after: Some(after),
-                filter: filter.clone(),
-                limit: CHUNK,
-                ..EventRange::default()
-            };
-            let page = self.0.store.events(range).await?;
-            if page.events.iter().any(|event| event.data[DRAFT] == draft.id.as_str()) {
-                return Ok(true);
-            }
-            match page.events.last() {
-                Some(last) if page.is_cut => after = last.seq,
-                _ => return Ok(false),
-            }
-        }
+        let mut is_found = false;
+        let look = |event: Event| {
+            is_found = event.data[DRAFT] == draft.id.as_str();
+            if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.0.store.scan_events(filter, draft.after, look).await?;
+        Ok(is_found)
     }
 
     /// The agents that play a persona, whichever way they name it.

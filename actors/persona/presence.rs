@@ -7,16 +7,13 @@
 use crate::error::Error;
 use crate::persona::directory::PersonaDir;
 use crate::persona::{PersonaStore, PersonasHandle};
-use arbiter_core::kernel::event::{EventFilter, TypePattern};
+use arbiter_core::kernel::event::{Event, EventFilter, TypePattern};
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::problem_code::ProblemCode;
 use arbiter_core::kernel::refusal::Refusal;
-use arbiter_store::EventRange;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-
-/// Events read from the log at once.
-const CHUNK: u32 = 1_000;
 
 impl PersonaStore {
     /// Checks that the directory has not vanished.
@@ -67,19 +64,12 @@ impl PersonasHandle {
     async fn has_recorded_personas(&self) -> Result<bool, Error> {
         let types = [EventType::PersonaUpdated, EventType::PersonaDeleted].map(TypePattern::Exactly).to_vec();
         let filter = EventFilter { types, ..EventFilter::default() };
-        let (mut after, mut newest) = (0, BTreeMap::new());
-        loop {
-            let range = EventRange {
-                after: Some(after),
-                filter: filter.clone(),
-                limit: CHUNK,
-                ..EventRange::default()
-            };
-            let events = self.0.store.events(range).await?.events;
-            let Some(last) = events.last() else { break };
-            after = last.seq;
-            newest.extend(events.into_iter().map(|event| (event.subject, event.kind)));
-        }
+        let mut newest = BTreeMap::new();
+        let remember = |event: Event| {
+            newest.insert(event.subject, event.kind);
+            ControlFlow::Continue(())
+        };
+        self.0.store.scan_events(filter, 0, remember).await?;
         Ok(newest.values().any(|kind| *kind == EventType::PersonaUpdated))
     }
 }

@@ -13,6 +13,7 @@ use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::KeyId;
 use arbiter_store::{EventRange, Unit};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The field of an event that names its draft.
@@ -85,22 +86,12 @@ impl VaultActor {
         let types = types.into_iter().map(TypePattern::Exactly).collect();
         let filter = EventFilter { types, subject: Some(subject.to_owned()), ..EventFilter::default() };
         let mut found = Vec::new();
-        let mut after = 0;
-        loop {
-            let range = EventRange {
-                after: Some(after),
-                filter: filter.clone(),
-                limit: CHUNK,
-                ..EventRange::default()
-            };
-            let page = self.context.shared.store.events(range).await?;
-            let is_last = page.events.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX);
-            after = page.events.last().map_or(after, |event| event.seq);
-            found.extend(page.events);
-            if is_last {
-                return Ok(found);
-            }
-        }
+        let keep = |event| {
+            found.push(event);
+            ControlFlow::Continue(())
+        };
+        self.context.shared.store.scan_events(filter, 0, keep).await?;
+        Ok(found)
     }
 
     /// Returns the changes that the log tells of and that were not made: those told when the file had the generation

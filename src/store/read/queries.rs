@@ -41,6 +41,7 @@ use arbiter_core::decision::Decision;
 use arbiter_core::decision::subject_digest::OpenWork;
 use arbiter_core::dispatch::assign::DispatchState;
 use arbiter_core::kernel::call::Call;
+use arbiter_core::kernel::event::{Event, EventFilter};
 use arbiter_core::kernel::ids::{BeadId, DecisionId, ProviderId};
 use arbiter_core::kernel::lease::Lease;
 use arbiter_core::kernel::run::Run;
@@ -52,6 +53,7 @@ use arbiter_core::project::{self, Project};
 use arbiter_core::provider::Provider;
 use rusqlite::Connection;
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// Number of rows of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -250,6 +252,36 @@ impl Store {
             cursor = page.next;
             if cursor.is_none() {
                 return Ok(agents);
+            }
+        }
+    }
+
+    /// Reads all events of a filter behind a number, page by page, until `visit` breaks.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn scan_events(
+        &self,
+        filter: EventFilter,
+        mut after: u64,
+        mut visit: impl FnMut(Event) -> ControlFlow<()> + Send,
+    ) -> Result<(), StoreError> {
+        loop {
+            let range = EventRange {
+                after: Some(after),
+                filter: filter.clone(),
+                limit: 1000,
+                ..EventRange::default()
+            };
+            let page = self.events(range).await?;
+            after = page.scanned_to;
+            for event in page.events {
+                if visit(event).is_break() {
+                    return Ok(());
+                }
+            }
+            if !page.is_cut {
+                return Ok(());
             }
         }
     }

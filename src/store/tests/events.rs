@@ -2,8 +2,11 @@
 
 use crate::home::{Home, all_beads, all_events, options};
 use crate::rows::{at, bead, event_unit, unit, with_bead, with_project};
-use arbiter_core::kernel::event::Event;
+use arbiter_core::kernel::event::{Event, EventFilter, NewEvent};
+use arbiter_core::kernel::event_type::EventType;
 use arbiter_store::{Change, EventRange, Store, StoreError, Verified};
+use serde_json::json;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 fn seqs(events: &[Event]) -> Vec<u64> {
@@ -158,6 +161,35 @@ async fn event_page_reports_how_far_it_scanned() {
     assert_eq!(read(None, Some(6), None, 2).await.0, [4, 5], "the newest before, in ascending order");
     assert_eq!(read(Some(2), Some(6), None, 100).await, (vec![3, 4, 5], 5), "not past its own end");
     assert_eq!(read(Some(2), None, None, 0).await, (vec![], 2), "nothing was looked at");
+}
+
+#[tokio::test]
+async fn event_scan_goes_past_pages_that_end_at_bytes() {
+    let home = Home::new();
+    let store = home.open();
+    store.commit(with_project()).await.unwrap();
+    for _ in 0..6 {
+        let mut large = unit();
+        let data = json!({"message": "x".repeat(1 << 20)});
+        large.emit(NewEvent::of(EventType::LogMessage, "large", data));
+        store.commit(large).await.unwrap();
+    }
+    let range = EventRange { after: Some(1), limit: 1000, ..EventRange::default() };
+    let page = store.events(range).await.unwrap();
+    assert!(page.events.len() < 6 && page.is_cut, "{} events", page.events.len());
+    let (mut all, mut first) = (Vec::new(), Vec::new());
+    let scan = |event: Event| {
+        all.push(event.seq);
+        ControlFlow::Continue(())
+    };
+    store.scan_events(EventFilter::default(), 1, scan).await.unwrap();
+    assert_eq!(all, [2, 3, 4, 5, 6, 7]);
+    let scan = |event: Event| {
+        first.push(event.seq);
+        ControlFlow::Break(())
+    };
+    store.scan_events(EventFilter::default(), 1, scan).await.unwrap();
+    assert_eq!(first, [2]);
 }
 
 #[tokio::test]

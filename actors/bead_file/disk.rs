@@ -78,8 +78,8 @@ pub(crate) enum ReplaceOutcome {
         /// The file that was there; read it again after [`SECOND_READ_AFTER`]. `None` when there was none.
         displaced: Option<DisplacedFile>,
     },
-    /// The file has the new content, but another program wrote in the last moment: what came out of its place is not
-    /// what was read. Merge it in, replace the file once more, then call [`DisplacedFile::forget`].
+    /// The file has the new content, but another program wrote in the last moment: the displaced file differs from the
+    /// one that was read. The caller merges it, replaces the file once more and calls [`DisplacedFile::forget`].
     Overtaken { now: FileSnapshot, displaced: DisplacedFile },
     /// Nothing was written: the file is not the one that was read. Begin again with this one.
     Changed(FileRead),

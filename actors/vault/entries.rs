@@ -1,7 +1,8 @@
 //! Operations of the vault's actor on single entries, and the order of their two commits.
 //!
 //! A new value is a draft in the file first; the commit names it, together with all else that the request changes; then
-//! it takes the place of its entry (`unfinished`). A deletion is told first, so that nothing goes unrecorded.
+//! the draft takes the place of its entry (`unfinished`). A deletion is committed to the log before the file changes, so
+//! that none goes unrecorded.
 
 use crate::error::Error;
 use crate::runtime::random;

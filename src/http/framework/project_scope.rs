@@ -156,8 +156,7 @@ impl ApiRequest {
         Ok(self.identity.authority().require_project(project)?)
     }
 
-    /// Removes the beads that the token does not reach from the links that others have made to a bead: the beads that
-    /// it blocks, and its children.
+    /// Removes the beads that the token does not reach from two lists of a bead: `blocks` and `children`.
     ///
     /// # Errors
     /// As every read of the store.

@@ -97,7 +97,7 @@ async fn agent_delegates_beads_and_resumes_with_their_results() {
             return Reply::tool("finish", json!({"summary": "[simulated] dug"}));
         }
         let ask = |title: &str, role: Option<&str>| json!({"title": title, "role": role, "wait": true});
-        Reply::tool("create_bead", ask("How deep?", Some("nobody")))
+        Reply::tool("create_bead", ask("How deep?", Some("plumber")))
             .with_tool("create_bead", ask("How deep?", Some("surveyor")))
             .with_tool("create_bead", ask("How wide?", None))
     });
@@ -110,7 +110,7 @@ async fn agent_delegates_beads_and_resumes_with_their_results() {
     let hole = harness.wait_for_bead_status("hole", "closed").await;
     assert_eq!((&hole["close_reason"], &hole["attempts"]), (&json!("[simulated] dug"), &json!(0)));
     let blockers = hole["blocked_by"].as_array().unwrap();
-    assert_eq!(blockers.len(), 2, "no agent has the role nobody: {hole}");
+    assert_eq!(blockers.len(), 2, "no agent has the role plumber: {hole}");
     for id in blockers {
         let made = harness.get(&format!("beads/{}", id.as_str().unwrap())).await;
         assert_eq!((&made["status"], &made["priority"]), (&json!("closed"), &json!(1)));
@@ -127,7 +127,7 @@ async fn agent_delegates_beads_and_resumes_with_their_results() {
     let told = last["prompt"].as_str().unwrap();
     assert!(told.contains("How deep?: [simulated] seven metres"), "{told}");
     let said = first["messages"].to_string();
-    assert!(said.contains("no agent has the role nobody; there are: digger, surveyor"), "{said}");
+    assert!(said.contains("no agent has the role plumber; there are: digger, surveyor"), "{said}");
 }
 
 #[tokio::test]

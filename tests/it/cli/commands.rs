@@ -18,11 +18,11 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("demo", "it runs until a signal; cli::demo has it"),
     ("worker", "it needs a Temporal server; temporal::workers has it"),
     ("rebuild", "it needs a Temporal server and an empty directory; temporal::rebuild has it"),
-    ("temporal rotate", "it needs a Temporal server; temporal::cli has it"),
+    ("temporal rotate", "it needs a Temporal server; temporal::tls rotates over HTTP"),
     ("vault reset", "it works without a server; vault::reset has it"),
-    ("vault accept-rollback", "it needs a key file that was replaced; vault::files has it"),
+    ("vault accept-rollback", "it needs a key file that was replaced; tests/it/vault.rs has it"),
     ("token reset", "it works without a server; admission::sessions has it"),
-    ("run cancel", "it needs a run in progress; agent::work has it"),
+    ("run cancel", "it needs a run in progress; agent::work cancels one over HTTP"),
     ("bead release", "a released bead is handed out again at once; bead::pulls has it"),
     ("project assign", "it needs a position of the role; agent::org_charts has it"),
     ("project unassign", "it needs a position of the role; agent::org_charts has it"),
@@ -72,8 +72,6 @@ agent clone coder "Coder II"
 agent add Hand --id hand --kind external --project shop
 agent add Gone --id gone --kind external
 agent delete gone
-project park shop "waiting for the new contract"
-project resume shop
 project org-chart shop
 bead add One --id one --project shop --assigned-to hand
 bead list
@@ -93,8 +91,10 @@ bead comments one
 bead why one
 bead add Two --id two --project shop --assigned-to hand
 bead block two --reason "no paint"
+project park shop "waiting for the new contract"
 bead unblock two
 bead escalate two --reason "the two requirements contradict each other"
+project resume shop
 decision list --status pending
 decision add "Go on?" --project shop --option yes --option no => decision
 decision show {decision}

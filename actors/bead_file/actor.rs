@@ -333,13 +333,13 @@ impl BeadFilesActor {
 
     /// Imports the file on request. Without options that is a pass.
     async fn import(&mut self, caller: &Caller, request: ImportRequest) -> Result<ImportOutcome, Error> {
-        if request.is_plain() {
-            return self.sync(caller, FileDialect::Bd, false).await.map(|done| done.import);
-        }
         let directory = self.require_directory()?;
         let path = directory.path().join(BeadFile::Shared.name()).display().to_string();
         let opened = whole_file::open(&directory).await?;
         let opened = opened.ok_or_else(|| unusable(format!("{path} does not exist")))?;
+        if request.is_plain() {
+            return self.sync(caller, FileDialect::Bd, false).await.map(|done| done.import);
+        }
         let request = ImportRequest { format: opened.format, ..request };
         let shared = &self.context.shared;
         import_file(shared, caller, &self.project, request, opened.content, &path).await

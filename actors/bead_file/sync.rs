@@ -6,12 +6,12 @@
 use crate::bead_file::actor::BeadFilesActor;
 use crate::bead_file::disk::{self, BeadFile, DisplacedFile, FileRead, FileSnapshot, ReplaceOutcome};
 use crate::bead_file::export::FileDialect;
-use crate::bead_file::import::{FileFormat, RowBuilder, YAML_FILE};
+use crate::bead_file::import::{FileFormat, RowBuilder};
 use crate::bead_file::merge::{
     Bases, LateLines, WritePlan, WriteWish, gate_bases, late_lines, lines_to_merge, lines_to_write,
 };
 use crate::bead_file::report::{BeadFileReport, BeadFileState};
-use crate::bead_file::whole_file::{self, unusable};
+use crate::bead_file::whole_file::{self, unusable, yaml_text};
 use crate::bead_file::{ExportOutcome, ImportOutcome, ImportRequest, import_file, read_options};
 use crate::caller::Caller;
 use crate::error::Error;
@@ -41,8 +41,14 @@ struct Look {
     bases: Bases,
     /// True if the file was read or written with this content by an older version of this program.
     is_base: bool,
-    /// True if lines were appended that the file on disk does not have.
-    has_late_lines: bool,
+}
+
+/// Returns the id of an imported bead.
+fn bead_of(item: &Imported) -> Option<String> {
+    match item {
+        Imported::Bead(row) => Some(row.bead.id.to_string()),
+        _ => None,
+    }
 }
 
 /// The outcome of writing.
@@ -141,7 +147,7 @@ impl BeadFilesActor {
         let last = store.bead_file_digest(self.project.to_string()).await?;
         let is_base =
             bases.is_empty() && last.is_some() && last == snapshot.as_ref().map(|now| now.digest.clone());
-        Ok(Look { snapshot, document, bases, is_base, has_late_lines: false })
+        Ok(Look { snapshot, document, bases, is_base })
     }
 
     /// Merges changed lines into the store, and reloads the bases.
@@ -154,16 +160,19 @@ impl BeadFilesActor {
         let shared = Arc::clone(&self.context.shared);
         let options = read_options(&shared, caller, &self.project, &ImportRequest::default()).await?;
         let mut rows = RowBuilder::new(options);
-        let aside = std::mem::take(&mut self.aside);
-        let mut items = lines_to_merge(&look.document, &look.bases, &aside, &mut rows, look.is_base);
-        self.aside = aside;
-        let merged = items.len();
+        let left_out = self.left_out(&look.document);
+        let mut items = lines_to_merge(&look.document, &look.bases, &self.aside, &mut rows, look.is_base);
+        let merged = items.len() + left_out.len();
         for late in &self.late {
             let (changed, appended) = late_lines(late, &look.document, &rows);
             items.extend(changed);
             if !appended.is_empty() {
                 self.append_late(look, &appended).await?;
-                items.extend(lines_to_merge(&look.document, &look.bases, &self.aside, &mut rows, false));
+                let taken: HashSet<String> = items.iter().filter_map(bead_of).collect();
+                let all = lines_to_merge(&look.document, &look.bases, &self.aside, &mut rows, false);
+                items.extend(
+                    all.into_iter().filter(|item| bead_of(item).is_none_or(|id| !taken.contains(&id))),
+                );
             }
         }
         items.extend(self.new_records(&look.document));
@@ -186,13 +195,23 @@ impl BeadFilesActor {
         look.bases = bases.into_iter().collect();
         self.set_aside(&look.document, &report);
         self.tell_conflicts(&report).await;
-        let kept = &look.document.kept;
-        report.refused =
-            kept.iter().take(MAX_REPORTED_LINES).map(|note| (note.line, note.text.clone())).collect();
-        report.refused_omitted = kept.len().saturating_sub(MAX_REPORTED_LINES) as u64;
+        let kept = look.document.kept.iter().map(|note| (note.line, note.text.clone()));
+        let refused: Vec<_> = kept.chain(left_out).collect();
+        report.refused_omitted = refused.len().saturating_sub(MAX_REPORTED_LINES) as u64;
+        report.refused = refused.into_iter().take(MAX_REPORTED_LINES).collect();
         let warnings = look.document.warnings.iter().map(|note| (note.line, note.text.clone())).collect();
         let source = look.snapshot.as_ref().map(|snapshot| snapshot.path.display().to_string());
         Ok(ImportOutcome { source: source.unwrap_or_default(), report, warnings, dry_run: false })
+    }
+
+    /// Returns the lines that were set aside and are as they were then, with their reasons.
+    fn left_out(&self, document: &Document) -> Vec<(u64, String)> {
+        let lines = document.entries.iter().filter_map(|entry| {
+            let (text, reason) = self.aside.get(&entry.id)?;
+            let line = entry.lines.first().copied().unwrap_or(0);
+            (*text == entry.text).then(|| (line, reason.clone()))
+        });
+        lines.collect()
     }
 
     fn order(&self, caller: &Caller, items: Vec<Imported>) -> ImportOrder {
@@ -215,7 +234,6 @@ impl BeadFilesActor {
         let bytes = look.document.with_changes(&changes.collect::<Vec<_>>());
         if let Ok(document) = parse(bytes.into()).await? {
             look.document = document;
-            look.has_late_lines = true;
         }
         Ok(())
     }
@@ -233,10 +251,7 @@ impl BeadFilesActor {
         if files.is_empty() || self.yaml == files {
             return Ok(None);
         }
-        let text: String = files
-            .iter()
-            .map(|file| format!("---\n{YAML_FILE}{}\n{}\n", file.name.display(), file.text))
-            .collect();
+        let text = yaml_text(&files);
         let request = ImportRequest { format: FileFormat::Yaml, ..ImportRequest::default() };
         let name = directory.path().display().to_string();
         let shared = &self.context.shared;

@@ -4,9 +4,9 @@
 
 use crate::bead_file::ExportOutcome;
 use crate::bead_file::directory::BeadDirectory;
-use crate::bead_file::disk::{self, BeadFile, FileRead, FileSnapshot, ReplaceOutcome};
+use crate::bead_file::disk::{self, BeadFile, FileRead, FileSnapshot, ReplaceOutcome, YamlFile};
 use crate::bead_file::export::{BeadWriter, FileDialect, WrittenMark};
-use crate::bead_file::import::FileFormat;
+use crate::bead_file::import::{FileFormat, YAML_FILE};
 use crate::error::Error;
 use arbiter_beadfiles::RawFields;
 use arbiter_core::kernel::ids::ProjectId;
@@ -42,11 +42,16 @@ pub(crate) async fn open(directory: &BeadDirectory) -> Result<Option<OpenedFile>
         FileRead::Refused(reason) => Err(unusable(reason)),
         FileRead::Absent => {
             let files = disk::read_yaml(directory).await.map_err(unusable)?;
-            let text: String = files.iter().map(|file| format!("---\n{}\n", file.text)).collect();
+            let text = yaml_text(&files);
             Ok((!files.is_empty())
                 .then(|| OpenedFile { format: FileFormat::Yaml, content: Box::new(Cursor::new(text)) }))
         }
     }
+}
+
+/// Joins the YAML files of an older tree to one text, in which each document names its file.
+pub(crate) fn yaml_text(files: &[YamlFile]) -> String {
+    files.iter().map(|file| format!("---\n{YAML_FILE}{}\n{}\n", file.name.display(), file.text)).collect()
 }
 
 /// A file that was written.

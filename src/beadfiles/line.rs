@@ -17,6 +17,8 @@ pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_FILE_TEXT: usize = 262_144;
 /// Most bytes of a line's fields without a counterpart here, and of a line that is no bead.
 pub const MAX_KEPT_BYTES: usize = 1_048_576;
+/// Longest name, in bytes: as many characters as a name may have, of four bytes each.
+const MAX_NAME_BYTES: usize = 4 * limits::MAX_NAME;
 /// Longest id, in bytes.
 const MAX_ID_BYTES: usize = 255;
 /// Longest title, in characters.
@@ -199,12 +201,13 @@ pub fn read_line(text: &str) -> Result<Line, LineProblem> {
     if text.is_empty() {
         return Ok(Line::Blank);
     }
-    check_depth(text)?;
     let mut fields =
         RawFields::parse(text).map_err(|error| match error.is_eof() && text.starts_with('{') {
             true => LineProblem::Torn,
             false => LineProblem::NotAnObject(reason::json(&error)),
         })?;
+    // Half a line stays half a line, however deep it is nested.
+    check_depth(text)?;
     if fields.get("_schema").is_some() {
         return Ok(Line::Schema);
     }
@@ -315,8 +318,10 @@ impl FileBead {
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
         let comments = &mut self.comments.iter().map(|comment| comment.text.len());
-        let authors = &mut self.comments.iter().map(|comment| comment.author.len().max(comment.id.len()));
-        let ids = &mut self.edges.iter().map(|edge| edge.depends_on.len().max(optional(&edge.created_by)));
+        let authors = &mut self.comments.iter().map(|comment| comment.author.len());
+        let comment_ids = &mut self.comments.iter().map(|comment| comment.id.len());
+        let makers = &mut self.edges.iter().map(|edge| optional(&edge.created_by));
+        let ids = &mut self.edges.iter().map(|edge| edge.depends_on.len());
         for (name, bytes, max_bytes) in [
             ("description", self.description.len(), MAX_FILE_TEXT),
             ("acceptance_criteria", self.acceptance_criteria.len(), MAX_FILE_TEXT),
@@ -324,11 +329,13 @@ impl FileBead {
             ("status", optional(&self.state.reason), MAX_FILE_TEXT),
             ("labels", self.labels.iter().map(String::len).sum(), MAX_FILE_TEXT),
             ("comments", longest(comments), MAX_FILE_TEXT),
-            ("comments", longest(authors), MAX_ID_BYTES),
+            ("comments", longest(authors), MAX_NAME_BYTES),
+            ("comments", longest(comment_ids), MAX_ID_BYTES),
+            ("dependencies", longest(makers), MAX_NAME_BYTES),
             ("dependencies", longest(ids), MAX_ID_BYTES),
             ("dependencies", longest(&mut self.edges.iter().map(|edge| edge.kind.len())), MAX_ID_BYTES),
             ("issue_type", self.bead_type.len(), MAX_ID_BYTES),
-            ("assignee", optional(&self.assignee), MAX_ID_BYTES),
+            ("assignee", optional(&self.assignee), MAX_NAME_BYTES),
         ] {
             if bytes > max_bytes {
                 return Err(field(name, limits::must_fit(max_bytes)));

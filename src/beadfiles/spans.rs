@@ -66,27 +66,32 @@ fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+/// Returns the position of the next member or item; `None` at the closing bracket.
+fn next(bytes: &[u8], mut at: usize, close: u8) -> Option<usize> {
+    loop {
+        at = skip_space(bytes, at);
+        match *bytes.get(at)? {
+            b',' => at += 1,
+            byte if byte == close => return None,
+            _ => return Some(at),
+        }
+    }
+}
+
 /// Returns the members of an object in their order; `None` if the text is no JSON object.
 pub(crate) fn members(text: &str) -> Option<Vec<Member>> {
     serde_json::from_str::<crate::raw::RawFields>(text).ok()?;
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = skip_space(bytes, 0) + 1;
-    loop {
-        at = skip_space(bytes, at);
-        match bytes.get(at)? {
-            b'}' => return Some(found),
-            b',' => at += 1,
-            _ => {
-                let name_end = skip_string(bytes, at)?;
-                let value = skip_space(bytes, skip_space(bytes, name_end) + 1);
-                let end = skip_value(bytes, value)?;
-                let name = serde_json::from_str(text.get(at..name_end)?).ok()?;
-                found.push(Member { name, start: at, name_end, value: value..end });
-                at = end;
-            }
-        }
+    while let Some(start) = next(bytes, at, b'}') {
+        let name_end = skip_string(bytes, start)?;
+        let value = skip_space(bytes, skip_space(bytes, name_end) + 1);
+        at = skip_value(bytes, value)?;
+        let name = serde_json::from_str(text.get(start..name_end)?).ok()?;
+        found.push(Member { name, start, name_end, value: value..at });
     }
+    Some(found)
 }
 
 /// Returns the positions of an array's items; `None` if the text is no JSON array.
@@ -95,18 +100,11 @@ pub(crate) fn items(text: &str) -> Option<Vec<Range<usize>>> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = skip_space(bytes, 0) + 1;
-    loop {
-        at = skip_space(bytes, at);
-        match bytes.get(at)? {
-            b']' => return Some(found),
-            b',' => at += 1,
-            _ => {
-                let end = skip_value(bytes, at)?;
-                found.push(at..end);
-                at = end;
-            }
-        }
+    while let Some(start) = next(bytes, at, b']') {
+        at = skip_value(bytes, start)?;
+        found.push(start..at);
     }
+    Some(found)
 }
 
 /// Returns the raw value of an object's member; the last one of that name counts.

@@ -15,6 +15,7 @@ use arbiter_core::bead::{Bead, Status};
 use arbiter_core::kernel::event::NewEvent;
 use arbiter_core::kernel::event_type::EventType;
 use arbiter_core::kernel::ids::BeadId;
+use arbiter_core::kernel::limits;
 use arbiter_core::kernel::record::{self, FieldChanges};
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::Connection;
@@ -285,6 +286,8 @@ fn tell_conflict(
     let text = format!(
         "{field} was changed here and in the bead file. The value of {taken} is newer and counts; that of {lost} was: {value}"
     );
+    // A longer comment would not be read back from the file, nor its bead.
+    let text = limits::cut(text, limits::MAX_RESULT);
     let comment = ImportedComment {
         id: String::new(),
         author_id: MERGE_AUTHOR.to_owned(),

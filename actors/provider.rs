@@ -126,6 +126,7 @@ impl ProvidersHandle {
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         unit.create(&provider, Change::Provider);
         if let Some((id, value)) = key_id.zip(api_key) {
+            self.check_client_key_host(&provider, target.host())?;
             let entry = key_entry(&provider, id, target.host());
             let change = DraftChange::Create { entry, over: Overwrite::Refused };
             self.0.vault.change_with(unit, change, value).await?;
@@ -147,6 +148,19 @@ impl ProvidersHandle {
             }
             None => Err(Refusal::field("key_id", format!("the vault has no key {key}"))),
         }
+    }
+
+    /// Refuses a host to which the key of the provider's certificate may not go.
+    fn check_client_key_host(&self, provider: &Provider, host: &str) -> Result<(), Error> {
+        match &provider.client_key_id {
+            Some(key) => Ok(self.0.open_vault.snapshot().check_host(key, host)?),
+            None => Ok(()),
+        }
+    }
+
+    async fn check_patched_client_key(&self, patch: &ProviderPatch) -> Result<(), Error> {
+        let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
+        self.check_client_key(client_key.as_ref()).await
     }
 
     /// Returns whether this entry of the vault, if one is named, can hold the private key of a certificate.
@@ -188,8 +202,6 @@ impl ProvidersHandle {
         switch: Option<Enabled>,
         api_key: Option<SecretString>,
     ) -> Result<Provider, Error> {
-        let client_key = patch.client_key_id.clone().flatten().map(KeyId::from_trusted);
-        self.check_client_key(client_key.as_ref()).await?;
         let after = match api_key {
             Some(value) => {
                 let mut outcome = self.rekey(caller, id, &patch, switch, &value).await;
@@ -212,6 +224,7 @@ impl ProvidersHandle {
                     Some(&before.endpoint),
                 )
                 .await?;
+                self.check_patched_client_key(&patch).await?;
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
@@ -237,8 +250,14 @@ impl ProvidersHandle {
         key_rights::check_change(&self.0, caller, &before, patch, ApiKey::Given)?;
         socket_rights::check_endpoint(&self.0, caller, patch.endpoint.as_deref(), Some(&before.endpoint))
             .await?;
+        self.check_patched_client_key(patch).await?;
         check_revision(caller, &before)?;
         place.snapshot().check_open()?;
+        if let Some(Some(key)) = &patch.key_id
+            && place.has_key(key)
+        {
+            self.check_key(&KeyId::from_trusted(key.as_str()))?;
+        }
         let named = patch.key_id.clone().flatten().map(KeyId::from_trusted).or_else(|| before.key_id.clone());
         let key = named.filter(|key| place.has_key(key.as_str())).unwrap_or_else(|| own_key_id(id));
         let patch = ProviderPatch {
@@ -249,6 +268,7 @@ impl ProvidersHandle {
         let mut unit = caller.unit(self.0.clock.now(), "providers");
         let after = actor::apply(&before, Some(&patch), switch, &self.0.settings, &mut unit)?;
         let host = endpoint(&after, &self.0.settings)?.host().to_owned();
+        self.check_client_key_host(&after, &host)?;
         let change = if place.has_key(key.as_str()) {
             let others = self.0.store.all_providers().await?;
             let shared = others.iter().any(|other| other.id != *id && other.has_key_reference(&key));

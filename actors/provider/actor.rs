@@ -125,7 +125,7 @@ impl ProviderActor {
                 || after.key_id != provider.key_id
                 || after.client_key_id != provider.client_key_id
                 || after.requires_key != provider.requires_key;
-            if moved && matches!(request, ProviderRequest::Edit(..)) {
+            if moved {
                 shared.open_vault.check_binding(&after)?;
             }
             if !unit.is_empty() {

@@ -69,6 +69,9 @@ impl BeadActor {
             let mut unit = self.unit(caller);
             let mut after = bead.clone();
             if changes_fields {
+                if let Some(tags) = &patch.tags {
+                    authorize::retag(&caller.authority, &bead, tags)?;
+                }
                 let command = bead::Command::Update(Box::new(patch.apply(&bead)?));
                 let happenings = bead.decide(&command, &claim_context, unit.at)?;
                 after = unit.apply(&bead, &happenings, Change::Bead);

@@ -131,9 +131,6 @@ async fn check_planning_fields(request: &ApiRequest, body: &BeadPatchBody) -> Re
     if request.identity.role() != Role::Agent {
         return Ok(());
     }
-    if let Some(tags) = &body.tags {
-        authorize::retag(&request.identity.authority(), request.bead().await?, tags)?;
-    }
     match body.planning_fields().first() {
         Some(name) => {
             Err(ApiError::forbidden(format!("an agent does not change {name}, not even of its own bead")))

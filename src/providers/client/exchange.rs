@@ -110,7 +110,10 @@ impl Client {
             serde_json::from_str(text).map_err(|error| broken_answer(&error.to_string(), context))?;
         match error_response::from_body(&body, context) {
             Some(error) => Err(error.with_rate_hints(rate_headers::read(response.headers()))),
-            None if KeyForms::for_answers(context.key).is_some_and(|forms| forms.redact_json(&mut body)) => {
+            // A key may also stand in a member that a later one of the same name hides.
+            None if KeyForms::for_answers(context.key)
+                .is_some_and(|forms| forms.redact_json(&mut body) | forms.redact(text).is_some()) =>
+            {
                 Ok((body.to_string().into(), body))
             }
             None => Ok((bytes.into(), body)),

@@ -53,7 +53,10 @@ impl StreamRedactor {
 
     /// Takes a chunk in and returns those that can be passed on, in order.
     pub(crate) fn push(&mut self, mut value: Value, chunk: ParsedChunk) -> Vec<ParsedChunk> {
-        let is_edited = self.forms.redact_json(&mut value);
+        // The key may also stand in a member that a later one of the same name hides.
+        let is_hidden =
+            str::from_utf8(&chunk.chat_chunk.data).is_ok_and(|raw| self.forms.redact(raw).is_some());
+        let is_edited = self.forms.redact_json(&mut value) | is_hidden;
         let mut texts = Vec::new();
         for (index, choice) in value["choices"].as_array().into_iter().flatten().enumerate() {
             let name = choice["index"].as_u64().unwrap_or(index as u64).to_string();

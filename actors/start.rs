@@ -142,7 +142,8 @@ async fn detach_shared_bead_paths(shared: &Arc<SharedContext>) -> Result<(), Err
         let message = format!(
             "{path} is the bead directory of the project {owner}, which is older; {project} is detached from it"
         );
-        tracing::warn!(target: "integration", project, message, "a file of beads");
+        // A warning would be a second event: warnings are mirrored to the log of events.
+        tracing::info!(target: "integration", %project, detail = message, "a project was detached");
         let data = serde_json::json!({"level": "WARN", "message": message});
         let line = LogLine { source: "beads", project_id: Some(project.clone()), subject: project, data };
         shared.bus.log(&caller, line).await?;
@@ -243,7 +244,7 @@ impl ActorSystem {
         if tokio::time::timeout(BACKGROUND_TIMEOUT, self.shared.background_tasks.wait()).await.is_err() {
             tracing::warn!(
                 open = self.shared.background_tasks.len(),
-                "lines of the ledger were not written in time"
+                "work in the background did not end in time"
             );
         }
         self.system.stop();

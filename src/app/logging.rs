@@ -128,6 +128,13 @@ struct MessageText {
 }
 
 impl Visit for MessageText {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &value);
+        if field.name() == PROJECT {
+            self.project = Some(value.to_owned());
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == PROJECT {
             self.project = Some(format!("{value:?}"));

@@ -30,7 +30,7 @@ pub(crate) fn members(connection: &Connection, project: &str) -> Result<Vec<Agen
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([project], Agent::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("agents", rows)?)
 }
 
 pub(crate) fn agents_of_persona(connection: &Connection, names: &[String]) -> Result<Vec<Agent>, StoreError> {
@@ -40,7 +40,7 @@ pub(crate) fn agents_of_persona(connection: &Connection, names: &[String]) -> Re
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![table::json(&names)], Agent::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(table::readable("agents", rows)?)
 }
 
 /// Stores a chart in the place of the one with the revision before.

@@ -89,7 +89,7 @@ pub(crate) fn sessions(connection: &Connection) -> Result<Vec<Session>, StoreErr
             expires_at: get_time(row, 3)?,
         })
     })?;
-    Ok(table::readable("tokens", rows)?)
+    Ok(table::readable("sessions", rows)?)
 }
 
 /// Stores a new session; of those of its token only the `most` newest stay.

@@ -114,7 +114,7 @@ impl GatewayHandle {
         Ok(self.0.store.run(id.to_string()).await?)
     }
 
-    /// One whole answer. It is returned when its run and its line of the ledger are stored.
+    /// One whole answer. It is returned when its run and its line of the ledger are stored, or could not be.
     ///
     /// # Errors
     /// [`Error::Call`] when no provider serves the model or the last one that was asked failed; others as

@@ -4,6 +4,7 @@
 //! bytes mean. Each access runs on a thread for that, one at a time for each directory.
 
 use crate::bead_file::directory::{BeadDirectory, FilePlace};
+use arbiter_core::kernel::lease;
 use arbiter_files::{Directory, ForeignError, ForeignFile, Stamp, open_foreign};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid};
@@ -450,7 +451,7 @@ fn digest_of(file: &mut ForeignFile) -> Result<String, ForeignError> {
 }
 
 fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    lease::hex(&hasher.finalize())
 }
 
 fn reason(path: &Path, error: &ForeignError) -> String {

@@ -42,7 +42,7 @@ pub(crate) struct Completion {
 /// The ledger entry is written before this returns.
 ///
 /// # Errors
-/// As [`call_loop::execute`].
+/// As [`execute::execute`].
 pub(crate) async fn chat(
     shared: &Arc<CallContext>,
     candidates: Vec<CallCandidate>,

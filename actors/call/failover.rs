@@ -1,7 +1,6 @@
-//! Failover between providers, and a circuit breaker for each.
+//! Failover between providers.
 //!
-//! Owns a breaker for each provider, in memory: after a restart each is closed, and failing calls open it
-//! again. A provider outside a pool never fails over.
+//! The breakers are in `provider/breakers.rs`. A provider outside a pool never fails over.
 
 use crate::call::CallContext;
 use crate::call::execute::CallCandidate;

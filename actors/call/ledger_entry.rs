@@ -186,13 +186,12 @@ impl LedgerEntry {
 
     /// Writes the line of an answered call and waits for it. The line is written even if the caller leaves meanwhile.
     pub(crate) async fn written_when_answered(self, end: AnswerEnd, services: &Services) {
-        let (written, is_written) = tokio::sync::oneshot::channel();
-        services.spawn_tracked(async move {
+        let work = async move {
             self.answered(end).await;
-            // The caller may have left.
-            let _ = written.send(());
-        });
-        let _ = is_written.await;
+            Ok(())
+        };
+        // The answer was paid for, and is given in any case.
+        let _ = services.run_to_completion("a line of the ledger", work).await;
     }
 
     /// The call failed; its line is written when this ends.

@@ -1,6 +1,6 @@
 //! The actor of one project: its fields, its closing, its comments.
 //!
-//! Owns nothing in memory. Talks to the store; how it is deleted is `project_delete.rs`. Restart: at once.
+//! Owns nothing in memory. Talks to the store; how it is deleted is `project/delete.rs`. Restart: at once.
 
 use crate::actor_kind::ActorKind;
 use crate::caller::Caller;

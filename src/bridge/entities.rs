@@ -121,7 +121,7 @@ fn fit_record(record: Value) -> Value {
     let Value::Object(fields) = record else { return record };
     let cut = |value: Value| match value {
         Value::String(text) if text.len() > MAX_TEXT => {
-            let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let end = text.floor_char_boundary(MAX_TEXT);
             Value::String(format!("{}… (sha256 {})", &text[..end], digest(&text)))
         }
         Value::Object(_) => json!({}),

@@ -89,8 +89,7 @@ pub fn cut(mut text: String, max_bytes: usize) -> String {
     if text.len() <= max_bytes {
         return text;
     }
-    let end = (0..=max_bytes.saturating_sub(MARK.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
+    text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(MARK.len())));
     text.push_str(MARK);
     text
 }

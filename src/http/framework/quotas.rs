@@ -115,8 +115,8 @@ impl Quotas {
     pub fn expensive(&self, identity: &Identity, peer: &Peer) -> Result<ExpensiveGuard, ApiError> {
         let own = self.expensive.take(Some(QuotaKey::of(Some(identity), peer)), self.max_expensive);
         let shared = own.is_some().then(|| self.expensive.take(None, MAX_EXPENSIVE)).flatten();
+        let most = if own.is_some() { MAX_EXPENSIVE } else { self.max_expensive };
         own.zip(shared).map(ExpensiveGuard).ok_or_else(|| {
-            let most = self.max_expensive;
             let detail =
                 format!("{most} work graphs, exports or audits run already; the next one is taken later");
             ApiError::new(ProblemCode::RateLimited, detail).retry_after(EXPENSIVE_PAUSE_SEC)

@@ -207,8 +207,7 @@ impl Reply {
 
 /// Cuts a text to what a header may hold.
 fn excerpt(text: &str) -> &str {
-    let end = (0..=MAX_UNREADABLE.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    &text[..end]
+    &text[..text.floor_char_boundary(MAX_UNREADABLE)]
 }
 
 /// A value as JSON.

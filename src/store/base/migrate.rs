@@ -1,9 +1,9 @@
 //! Forward-only migrations, each applied once, each checked against what was applied.
 
 use crate::base::error::StoreError;
+use arbiter_core::kernel::lease::digest;
 use arbiter_core::kernel::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use sha2::{Digest, Sha256};
 
 /// One step of the schema.
 pub(crate) struct Migration {
@@ -36,10 +36,6 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-fn checksum(sql: &str) -> String {
-    Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Brings the schema up to date. Refuses a schema that is newer than this program, or that was made by
 /// steps other than ours.
 pub(crate) fn migrate(
@@ -67,7 +63,7 @@ pub(crate) fn migrate(
             .query_row("SELECT sha256 FROM schema_migrations WHERE id = ?1", [step.id], |row| row.get(0))
             .optional()?;
         match applied {
-            Some(found) if found == checksum(step.sql) => continue,
+            Some(found) if found == digest(step.sql) => continue,
             Some(_) => {
                 return Err(StoreError::Schema(format!(
                     "migration {} ({}) differs from the one that made this database",
@@ -79,7 +75,7 @@ pub(crate) fn migrate(
         transaction.execute_batch(step.sql)?;
         transaction.execute(
             "INSERT INTO schema_migrations (id, name, sha256, applied_at) VALUES (?1, ?2, ?3, ?4)",
-            params![step.id, step.name, checksum(step.sql), now.to_string()],
+            params![step.id, step.name, digest(step.sql), now.to_string()],
         )?;
         transaction.commit()?;
     }

@@ -277,7 +277,8 @@ fn claim_context_of(
     claim_context_with(connection, id, blockers)
 }
 
-/// Returns the related facts that a claim depends on once these dependencies are added and removed.
+/// Returns the related facts that a claim depends on once these dependencies are added and removed. Other beads are
+/// taken as they are now: whether one of them waits may change with the same edges, and shows after the commit.
 pub(crate) fn claim_context_after(
     connection: &Connection,
     id: &BeadId,

@@ -221,7 +221,7 @@ pub(crate) fn blockers_after(
     let mut rows = statement.query([bead.as_str()])?;
     while let Some(row) = rows.next()? {
         let (target, kind): (String, String) = (row.get(0)?, row.get(1)?);
-        if !remove.iter().any(|edge| edge.depends_on.as_str() == target && edge.kind == kind) {
+        if !remove.iter().any(|edge| edge.depends_on.as_str() == target) {
             evaluation.add(target, kind, row)?;
         }
     }

@@ -47,7 +47,7 @@ fn insert(connection: &Connection, verb: &str, kept: &KeptAnswer) -> Result<usiz
 pub(crate) fn put(connection: &Connection, kept: &KeptAnswer) -> Result<(), StoreError> {
     match insert(connection, "INSERT OR IGNORE", kept)? {
         1 => Ok(()),
-        _ if get(connection, &kept.request)?.as_ref() == Some(kept) => Ok(()),
+        _ if kept.status == 0 && get(connection, &kept.request)?.as_ref() == Some(kept) => Ok(()),
         _ => Err(Refusal::conflict(
             ProblemCode::RequestRepeated,
             "a request with this Idempotency-Key was carried out meanwhile",

@@ -133,9 +133,10 @@ impl ProvidersHandle {
         } else {
             self.0.open_vault.check_binding(&provider)?;
             self.0.store.commit(unit).await?;
+            // With a key the vault has it beat.
+            HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(&provider.id);
         }
         self.0.provider_cache.invalidate();
-        HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(&provider.id);
         Ok(provider)
     }
 
@@ -228,10 +229,11 @@ impl ProvidersHandle {
                 if let Some(Some(key)) = &patch.key_id {
                     self.check_key(&KeyId::from_trusted(key.as_str()))?;
                 }
-                self.change(caller, id, ProviderRequest::Edit(Box::new(patch), switch)).await?
+                let after = self.change(caller, id, ProviderRequest::Edit(Box::new(patch), switch)).await?;
+                HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
+                after
             }
         };
-        HeartbeatsHandle(Arc::clone(&self.0)).beat_soon(id);
         Ok(after)
     }
 

@@ -12,6 +12,7 @@ use arbiter_core::decision::edit::NewDecision;
 use arbiter_core::kernel::event::{EventFilter, TypePattern};
 use arbiter_core::kernel::ids::{AgentId, BeadId, DecisionId};
 use arbiter_core::kernel::initial_status::InitialStatus;
+use arbiter_store::EventRange;
 use arbiter_testkit::{Database, Script};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,16 +99,19 @@ async fn failed_dispatcher_pass_is_followed_by_another() {
     let types = TypePattern::parse_list("decision.created").unwrap();
     let mut asked = h.bus.subscribe(EventFilter { types, ..EventFilter::default() }, None).await.unwrap();
     // A pass asks for approvals first and reads the providers next.
+    let types = TypePattern::parse_list("bead.status_change").unwrap();
+    let filter = EventFilter { types, subject: Some("work".into()), ..EventFilter::default() };
+    let claimed = EventRange { after: Some(0), filter, limit: 1, ..EventRange::default() };
     database.hide("providers");
     stage.bead("work", 2, &[]).await;
     stage.bead("critical", 0, &[]).await;
     asked.next().await;
     database.show("providers");
     advance_until(&clock, "no other pass came", async || {
-        h.store.bead("work".into()).await.unwrap().unwrap().status != Status::Open
+        // What becomes of the run depends on how far the clock has been moved meanwhile.
+        !h.store.events(claimed.clone()).await.unwrap().events.is_empty()
     })
     .await;
-    stage.until("work", Status::Closed).await;
     stage.stop().await;
 }
 
@@ -160,7 +164,7 @@ async fn pull_answers_a_store_error_as_one() {
     let h = stage.h().clone();
     let database = Database::open(&stage.home.path().join("data"));
     let agent = external(&h, "outside", InitialStatus::Inactive).await;
-    database.execute("UPDATE agents SET config = '5' WHERE id = 'outside'");
+    database.execute("UPDATE agents SET created_at = 'odd' WHERE id = 'outside'");
     let answer = h.pulls.next(&me(), pull(&agent, Duration::ZERO)).await;
     assert!(matches!(answer, Err(Error::Store(_))), "{answer:?}");
     stage.stop().await;

@@ -119,7 +119,7 @@ async fn unwritable_key_replacement_changes_nothing() {
 async fn restarted(stage: &mut Stage) -> Handles {
     stage.stop().await;
     stage.start().await;
-    stage.h().vault.unlock(&me(), secret("pass")).await.unwrap();
+    stage.h().vault.unlock(&me(), secret("password")).await.unwrap();
     let file = String::from_utf8(key_file(stage)).unwrap();
     assert!(!file.contains("draft:"), "a draft stays");
     stage.h().clone()
@@ -212,7 +212,9 @@ async fn unlock_names_a_password_change_that_never_happened() {
     h.vault.store(&me(), entry("spare"), secret("sk")).await.unwrap();
     assert_eq!(unlocked(&h).await.get("unfinished"), None);
     h.fault_injection().panic("vault", "password", 1);
-    assert!(h.vault.change_password(&me(), secret("pass"), secret("other"), None).await.is_err());
+    assert!(
+        h.vault.change_password(&me(), secret("password"), secret("other password"), None).await.is_err()
+    );
     let h = restarted(&mut stage).await;
     assert_eq!(unlocked(&h).await["unfinished"][0]["type"], "vault.password_changed");
     // What is written from here on is of another generation.

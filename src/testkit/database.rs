@@ -13,7 +13,7 @@ impl Database {
         let connection = Connection::open(data.join("arbiter.db")).expect("the database opens");
         connection.busy_timeout(Duration::from_secs(60)).expect("a timeout can be set");
         // References to a renamed table must keep its name.
-        connection.execute_batch("PRAGMA legacy_alter_table = ON").expect("the connection can be set up");
+        connection.pragma_update(None, "legacy_alter_table", true).expect("the connection can be set up");
         Self(connection)
     }
 

@@ -127,6 +127,7 @@ impl Vault {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::permissions::private_directory;
     use crate::vault::tests::{at, entry, id, secret};
     use crate::{Iterations, OnConflict};
     use secrecy::ExposeSecret;
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn draft_counts_only_when_finished_also_after_a_restart() {
-        let home = tempfile::tempdir().unwrap();
+        let home = private_directory();
         let mut vault = open(home.path());
         vault.unlock(secret("password")).unwrap();
         let (draft, info) = vault.draft("1", create("a"), &secret("one"), at(1)).unwrap();
@@ -175,20 +176,22 @@ mod tests {
 
     #[test]
     fn draft_outlives_a_password_change_and_is_not_exported() {
-        let home = tempfile::tempdir().unwrap();
+        let home = private_directory();
         let mut vault = open(home.path());
         vault.unlock(secret("password")).unwrap();
         vault.create(entry("b", &[]), secret("b"), at(1)).unwrap();
         let (draft, _) = vault.draft("1", create("a"), &secret("one"), at(1)).unwrap();
-        vault.change_password(secret("password"), secret("other"), Iterations::MIN, at(2)).unwrap();
-        let mut export = vault.begin_export(secret("other"), None, None).unwrap();
+        vault.change_password(secret("password"), secret("other password"), Iterations::MIN, at(2)).unwrap();
+        let mut export = vault.begin_export(secret("other password"), None, None).unwrap();
         export.run(at(3)).unwrap();
         assert_eq!(export.ids().count(), 1);
-        assert!(vault.begin_export(secret("other"), None, Some(std::slice::from_ref(&draft))).is_err());
+        assert!(
+            vault.begin_export(secret("other password"), None, Some(std::slice::from_ref(&draft))).is_err()
+        );
         // A copy of the whole file has the draft; an import leaves it out.
         let file = std::fs::read(home.path().join("keys.json")).unwrap();
         let flag = vault.session_flag();
-        let foreign = crate::ForeignKeyFile::open(&file, secret("other"), &flag).unwrap();
+        let foreign = crate::ForeignKeyFile::open(&file, secret("other password"), &flag).unwrap();
         let mut import = vault.begin_import(foreign, OnConflict::Replace).unwrap();
         import.run(at(4)).unwrap();
         assert_eq!(vault.install(import).unwrap().len(), 1);

@@ -353,7 +353,7 @@ fn crate_name_is_told_from_a_longer_name() {
 }
 
 /// Tests that compare or break what is stored, past the store.
-const SQL_IN_TESTS: &[&str] = &["testkit/database.rs", "admission/refused_bodies.rs", "bead/files_shared.rs"];
+const SQL_IN_TESTS: &[&str] = &["admission/refused_bodies.rs", "bead/files_shared.rs"];
 
 #[test]
 fn sql_occurs_only_in_the_store() {

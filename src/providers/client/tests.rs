@@ -223,7 +223,7 @@ async fn answer_that_is_not_json_is_broken() {
     let broken = [
         Reply::failing(Fault::InvalidUtf8),
         Reply::raw("<html>log in</html>").with_header("content-type", "text/html"),
-        Reply::text("fine").with_header("content-type", "text/plain"),
+        Reply::raw("fine").with_header("content-type", "text/plain"),
         Reply::raw(""),
         Reply::raw("{\"choices\": ["),
         Reply::raw("[".repeat(100_000)),

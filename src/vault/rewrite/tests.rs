@@ -95,7 +95,7 @@ fn export_is_a_vault_with_only_the_chosen_keys() {
 fn import_refuses_skips_or_replaces_existing_ids() {
     let (here, there) = (test_dir(), test_dir());
     let source = outdated(&here);
-    let mut export = source.begin_export(secret(PASSWORD), Some(secret("theirs")), None).unwrap();
+    let mut export = source.begin_export(secret(PASSWORD), Some(secret("their password")), None).unwrap();
     export.run(at(9)).unwrap();
     let file = export.into_file().unwrap();
     let mut vault = there.created();
@@ -103,7 +103,7 @@ fn import_refuses_skips_or_replaces_existing_ids() {
     let before = there.bytes();
     let is_active = std::sync::atomic::AtomicBool::new(true);
     let open = |file: &[u8], password| ForeignKeyFile::open(file, secret(password), &is_active);
-    let begin = |vault: &Vault, how| vault.begin_import(open(&file, "theirs").unwrap(), how);
+    let begin = |vault: &Vault, how| vault.begin_import(open(&file, "their password").unwrap(), how);
     assert!(
         matches!(begin(&vault, OnConflict::Refuse), Err(VaultError::Taken(taken)) if taken == ids(&["b"]))
     );
